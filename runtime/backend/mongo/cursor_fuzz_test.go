@@ -20,14 +20,13 @@ func FuzzCursor(f *testing.F) {
 		for _, sort := range []backend.TaskSort{backend.SortNewest, backend.SortOldest, backend.SortEnded} {
 			for _, cursor := range []string{text, whole} {
 				filter := m{}
-				rest, err := after(filter, backend.TaskQuery{Cursor: cursor, Sort: sort}, "created")
+				err := after(filter, backend.TaskQuery{Cursor: cursor, Sort: sort}, "created")
 				if err != nil {
 					if cursor == whole || backend.CodeOf(err) != backend.ErrInvalidArgument {
 						t.Errorf("%q in order %q: %v", cursor, sort, err)
 					}
 					continue
 				}
-				filter["$or"] = rest
 				if _, err := bson.Marshal(filter); err != nil {
 					t.Errorf("%q in order %q: %v", cursor, sort, err)
 				}

@@ -5,15 +5,6 @@ import "time"
 // SetClock replaces the function that measures the time since the server's time was read.
 func (c *Client) SetClock(since func(time.Time) time.Duration) { c.clock.since = since }
 
-// FirstFields returns the first fields of the indexes on tasks.
-func FirstFields() []string {
-	fields := []string{"_id"}
-	for _, x := range indexes {
-		fields = append(fields, x.keys[0].Key)
-	}
-	return fields
-}
-
 // ProbeWhilePreparing probes the server while another caller prepares the client, and returns the resulting state.
 func (c *Client) ProbeWhilePreparing() error {
 	c.prepareSem <- struct{}{}

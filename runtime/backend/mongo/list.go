@@ -42,7 +42,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		order = d{desc("ended"), desc(created), desc("_id")}
 	}
 	if q.Cursor != "" {
-		if filter["$or"], err = after(filter, q, created); err != nil {
+		if err := after(filter, q, created); err != nil {
 			return page, err
 		}
 	}
@@ -63,7 +63,8 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 func (s *store) page(
 	ctx context.Context, q backend.TaskQuery, filter m, order d,
 ) (found []*document, more bool, err error) {
-	cursor, err := s.tasks.Find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(q.Limit+1)))
+	cursor, err := s.tasks.Find(ctx, filter,
+		options.Find().SetSort(order).SetLimit(int64(q.Limit+1)).SetHint(listIndex(q)))
 	if err != nil {
 		return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
@@ -83,6 +84,18 @@ func (s *store) page(
 		return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return found, more, nil
+}
+
+// listIndex returns the index for a query. In small collections the server may prefer another one that needs a sort, and
+// keep that plan while the collection grows.
+func listIndex(q backend.TaskQuery) string {
+	switch {
+	case q.Source != "":
+		return "kin"
+	case q.Queue != "":
+		return "list"
+	}
+	return "list_all"
 }
 
 // matching returns the filter of a query. Without a status restriction it lists all statuses, so that indexes that
@@ -139,35 +152,35 @@ func narrow(filter m, field, bound string, at int64) {
 	filter[field] = bounds
 }
 
-// after returns the condition for tasks after a query's cursor.
-func after(filter m, q backend.TaskQuery, created string) ([]m, error) {
+// after restricts a filter to the tasks after a query's cursor.
+func after(filter m, q backend.TaskQuery, created string) error {
 	parts := strings.SplitN(q.Cursor, " ", 3)
 	if len(parts) != 3 {
-		return nil, backend.BadCursor(q.Cursor)
+		return backend.BadCursor(q.Cursor)
 	}
 	ended, err := strconv.ParseInt(parts[0], 36, 64)
 	at, err2 := strconv.ParseInt(parts[1], 36, 64)
 	if err != nil || err2 != nil {
-		return nil, backend.BadCursor(q.Cursor)
+		return backend.BadCursor(q.Cursor)
 	}
-	beyond := "$lt"
+	beyond, until := "$lt", "$gte"
 	if q.Sort == backend.SortOldest {
-		beyond = "$gt"
+		beyond, until = "$gt", "$lte"
 	}
-	rest := []m{{created: m{beyond: at}}, {created: at, "_id": m{beyond: parts[2]}}}
 	if q.Sort != backend.SortEnded {
 		narrow(filter, created, beyond+"e", at)
-		return rest, nil
+		// Not $or, for which the server may sort what it reads.
+		filter["$nor"] = []m{{created: at, "_id": m{until: parts[2]}}}
+		return nil
 	}
 	is := any(ended)
 	if ended == 0 {
 		is = m{"$exists": false} // these sort last
 	}
-	for _, r := range rest {
-		r["ended"] = is
-	}
+	rest := []m{{created: m{beyond: at}, "ended": is}, {created: at, "_id": m{beyond: parts[2]}, "ended": is}}
 	if ended != 0 {
 		rest = append(rest, m{"ended": m{"$lt": ended}}, m{"ended": m{"$exists": false}})
 	}
-	return rest, nil
+	filter["$or"] = rest
+	return nil
 }
