@@ -99,9 +99,10 @@ type TaskQuery = backend.TaskQuery
 
 // A TaskPage is one page of the tasks that [App.Tasks] lists. Its fields:
 //
-//	Tasks  []Task // the tasks of this page
-//	Total  int    // number of tasks on all pages
-//	Cursor string // for TaskQuery.Cursor, to get the next page; "" on the last page
+//	Tasks   []Task // the tasks of this page
+//	Total   int    // number of tasks on all pages, or 10,000 if AtLeast is set
+//	AtLeast bool   // there are more than Total: counting stopped there
+//	Cursor  string // for TaskQuery.Cursor, to get the next page; "" on the last page
 type TaskPage = backend.TaskPage
 
 // A TaskSort is an order of tasks; ids break ties. Its values are [TasksByNewest], [TasksByOldest] and [TasksByEnd].

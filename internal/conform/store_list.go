@@ -15,6 +15,7 @@ var listBehaviours = []behaviour{
 	{"inserts_between_pages", listWhileGrowing}, // they disturb nothing
 	{"page_bytes", listBytes},                   // a page is limited by bytes, and has at least one task
 	{"filters", listFilters},
+	{"bounded_total", listBoundedTotal}, // counting stops, and the page reports it
 	{"invalid_page", func(w *world) { // it is refused
 		w.add()
 		for _, q := range []backend.TaskQuery{{Limit: -1}, {Limit: 1001}, {Bytes: -1}, {Bytes: backend.MaxPage + 1},
@@ -179,5 +180,38 @@ func listFilters(w *world) {
 			slices.Sort(want)
 			w.same(fmt.Sprintf("%+v", c.q), got, want)
 		}
+	}
+}
+
+func listBoundedTotal(w *world) {
+	for left := backend.MaxTotal; left > 0; {
+		batch := make([]backend.NewTask, min(left, 1000))
+		for i := range batch {
+			batch[i] = w.task()
+		}
+		w.insert(batch...)
+		left -= len(batch)
+	}
+	check := func(stored int, q backend.TaskQuery) {
+		w.Helper()
+		q.Limit = 1
+		p, err := w.Store.List(w.ctx(), q)
+		w.must(err)
+		switch {
+		case p.AtLeast && (stored <= backend.MaxTotal || p.Total != backend.MaxTotal),
+			!p.AtLeast && p.Total != stored:
+			w.Errorf("%d tasks are stored: total %d, at least: %v", stored, p.Total, p.AtLeast)
+		case !p.AtLeast && stored > backend.MaxTotal && !q.After.IsZero():
+			w.Errorf("counted %d tasks of a time range", p.Total)
+		}
+	}
+	queries := []backend.TaskQuery{{}, {Queue: "q"}, {After: time.Now().AddDate(-1, 0, 0)},
+		{Queue: "q", Statuses: []backend.Status{backend.StatusWaiting}, After: time.Now().AddDate(-1, 0, 0)}}
+	for _, q := range queries {
+		check(backend.MaxTotal, q)
+	}
+	w.add()
+	for _, q := range queries {
+		check(backend.MaxTotal+1, q)
 	}
 }

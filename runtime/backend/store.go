@@ -374,11 +374,20 @@ const (
 	SortEnded  TaskSort = "ended"  // by end, latest first; tasks that have not ended come last
 )
 
+// MaxTotal is up to how many tasks a List counts that a store has no count of.
+const MaxTotal = 10_000
+
 // A TaskPage is one page of tasks.
 type TaskPage struct {
-	Tasks  []Task
-	Total  int    // number of matching tasks on all pages
-	Cursor string // of the next page; "" on the last one
+	Tasks   []Task
+	Total   int    // number of matching tasks on all pages; at least MaxTotal if AtLeast is set
+	AtLeast bool   // there are more than Total
+	Cursor  string // of the next page; "" on the last one
+}
+
+// BoundedTotal returns TaskPage.Total and AtLeast for a count that stopped beyond MaxTotal.
+func BoundedTotal(counted int) (total int, atLeast bool) {
+	return min(counted, MaxTotal), counted > MaxTotal
 }
 
 // Retention limits how long ended tasks are kept. Tasks are deleted once they exceed either limit; a zero limit is

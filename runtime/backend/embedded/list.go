@@ -36,8 +36,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		return page, err
 	}
 	match := matching(q)
-	total, err := s.total(ctx, q, match)
-	if err != nil {
+	if err := s.count(ctx, &page, q, match); err != nil {
 		return page, err
 	}
 	if q.Cursor != "" {
@@ -49,7 +48,6 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err != nil {
 		return page, err
 	}
-	page.Total = total
 	if more {
 		page.Cursor = cursorOf(found[len(found)-1])
 	}
@@ -116,11 +114,14 @@ func matching(q backend.TaskQuery) *clause {
 	return c
 }
 
-// total returns how many tasks match a query, from the table tally if possible.
-func (s *store) total(ctx context.Context, q backend.TaskQuery, match *clause) (n int, err error) {
+// count sets the total of a page, from the table tally if possible.
+func (s *store) count(ctx context.Context, page *backend.TaskPage, q backend.TaskQuery, match *clause) error {
 	if q.Source != "" || !q.After.IsZero() || !q.Before.IsZero() {
-		_, err = s.db.readRow(ctx, "SELECT count(*) FROM task "+match.String(), match.args, &n)
-		return n, err
+		n := 0
+		_, err := s.db.readRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM task "+match.String()+"LIMIT ?)",
+			append(slices.Clone(match.args), backend.MaxTotal+1), &n)
+		page.Total, page.AtLeast = backend.BoundedTotal(n)
+		return err
 	}
 	c := new(clause)
 	if q.Queue != "" {
@@ -129,8 +130,8 @@ func (s *store) total(ctx context.Context, q backend.TaskQuery, match *clause) (
 	if len(q.Statuses) > 0 {
 		c.and("status IN (SELECT value FROM json_each(?))", list(numbers(q.Statuses)))
 	}
-	_, err = s.db.readRow(ctx, "SELECT ifnull(sum(n), 0) FROM tally "+c.String(), c.args, &n)
-	return n, err
+	_, err := s.db.readRow(ctx, "SELECT ifnull(sum(n), 0) FROM tally "+c.String(), c.args, &page.Total)
+	return err
 }
 
 func numbers(list []backend.Status) []int {

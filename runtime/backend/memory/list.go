@@ -28,7 +28,8 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	defer s.mu.Unlock()
 	var found []*record
 	for _, l := range s.taskLists(q) {
-		n := l.total(q)
+		n, more := l.total(q)
+		page.AtLeast = page.AtLeast || more
 		if page.Total += n; n == 0 {
 			continue
 		}
@@ -37,6 +38,9 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		} else {
 			found = append(found, l.byCreation(q, from)...)
 		}
+	}
+	if page.AtLeast {
+		page.Total = backend.MaxTotal
 	}
 	slices.SortFunc(found, func(a, b *record) int {
 		if q.Sort == backend.SortOldest {
@@ -79,23 +83,27 @@ func (s *store) taskLists(q backend.TaskQuery) []*taskList {
 	return all
 }
 
-// total returns how many tasks match.
-func (l *taskList) total(q backend.TaskQuery) int {
-	n := 0
+// total returns how many tasks match. If it has no count of them, it stops at backend.MaxTotal and reports whether there
+// are more.
+func (l *taskList) total(q backend.TaskQuery) (n int, more bool) {
 	if q.After.IsZero() && q.Before.IsZero() && (q.Queue == "" || q.Source == "") {
 		for _, st := range backend.Statuses() {
 			if len(q.Statuses) == 0 || slices.Contains(q.Statuses, st) {
 				n += l.counts[statusIndex(st)]
 			}
 		}
-		return n
+		return n, false
 	}
 	for _, r := range l.between(q) {
-		if matches(r, q) {
-			n++
+		if !matches(r, q) {
+			continue
 		}
+		if n == backend.MaxTotal {
+			return n, true
+		}
+		n++
 	}
-	return n
+	return n, false
 }
 
 // between returns the tasks created in a query's time range.

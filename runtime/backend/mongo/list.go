@@ -12,7 +12,7 @@ import (
 )
 
 // List implements backend.Store. Orders by creation use an index; the order by end sorts the matches. The total is
-// counted in an index unless the query has time bounds.
+// counted in an index.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
 	ctx, done, err := s.begin(ctx)
@@ -24,7 +24,8 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		return page, err
 	}
 	filter := matching(q)
-	total, err := s.tasks.CountDocuments(ctx, filter)
+	total, err := s.tasks.CountDocuments(ctx, filter,
+		options.Count().SetLimit(backend.MaxTotal+1).SetHint(listIndex(q)))
 	if err != nil {
 		return page, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
@@ -50,7 +51,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err != nil {
 		return page, err
 	}
-	page.Total = int(total)
+	page.Total, page.AtLeast = backend.BoundedTotal(int(total))
 	if more {
 		page.Cursor = cursorOf(found[len(found)-1])
 	}

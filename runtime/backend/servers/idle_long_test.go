@@ -1,4 +1,4 @@
-//go:build unix && long
+//go:build long && unix
 
 package servers_test
 
