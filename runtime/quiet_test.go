@@ -73,7 +73,8 @@ func TestQuietQueuesAreWatchedTogether(t *testing.T) {
 		if d := (<-started).Sub(due); d != 0 {
 			t.Errorf("started %v late", d)
 		}
-		late := must(queues[2].Submit(t.Context(), 1, af.RunAt(time.Now().Add(time.Hour)), af.Deadline(time.Now().Add(time.Minute))))(t)
+		now := time.Now()
+		late := must(queues[2].Submit(t.Context(), 1, af.RunAt(now.Add(time.Hour)), af.Deadline(now.Add(time.Minute))))(t)
 		time.Sleep(time.Minute + time.Millisecond)
 		if got := must(queues[2].Get(t.Context(), late))(t); got.Status != backend.StatusFailed {
 			t.Errorf("after its deadline the task is %s", got.Status)

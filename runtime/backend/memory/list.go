@@ -83,8 +83,8 @@ func (s *store) taskLists(q backend.TaskQuery) []*taskList {
 	return all
 }
 
-// total returns how many tasks match. If it has no count of them, it stops at backend.MaxTotal and reports whether there
-// are more.
+// total returns how many tasks match. If it has no count of them, it stops at backend.MaxTotal and reports whether
+// there are more.
 func (l *taskList) total(q backend.TaskQuery) (n int, more bool) {
 	if q.After.IsZero() && q.Before.IsZero() && (q.Queue == "" || q.Source == "") {
 		for _, st := range backend.Statuses() {

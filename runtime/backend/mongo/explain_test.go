@@ -118,8 +118,8 @@ func shapeOf(raw bson.Raw) string {
 // last day, and most queries want all of them.
 func mayScan(q bson.D) bool { return q[0].Value == "owners" }
 
-// maySort reports whether a query may sort what it has read: tasks with given ids, which are few, or a page of a list by
-// end, for which there is no index.
+// maySort reports whether a query may sort what it has read: tasks with given ids, which are few, or a page of a list
+// by end, for which there is no index.
 func maySort(q bson.D) bool {
 	for _, e := range q {
 		value, ok := e.Value.(bson.RawValue)

@@ -87,8 +87,8 @@ func (s *store) page(
 	return found, more, nil
 }
 
-// listIndex returns the index for a query. In small collections the server may prefer another one that needs a sort, and
-// keep that plan while the collection grows.
+// listIndex returns the index for a query. In small collections the server may prefer another one that needs a sort,
+// and keep that plan while the collection grows.
 func listIndex(q backend.TaskQuery) string {
 	switch {
 	case q.Source != "":
