@@ -19,8 +19,8 @@ import (
 
 const (
 	// groupsInFlight is how many of these commands may be under way. With one, even the second of two callers would wait
-	// for half a command on average. With more, groups are smaller: with one, two and four, 64 callers in a loop take 0.03,
-	// 0.05 and 0.08 commands per insert, and 8 callers 0.16, 0.28 and 0.52.
+	// for half a command on average. With more, groups are smaller: with one, two and four, 64 callers in a loop take
+	// 0.03, 0.05 and 0.08 commands per insert, and 8 callers 0.16, 0.28 and 0.52.
 	groupsInFlight = 2
 
 	// Bounds of one command.

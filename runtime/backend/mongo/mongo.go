@@ -26,9 +26,9 @@
 //
 // # Concurrent inserts
 //
-// Small inserts that meet in a process share a command (group.go). A call that finds a free slot sends its own tasks at
-// once, with its own context. Calls that arrive while both slots are taken form the next command, which has a context of
-// its own. Each call resolves conflicts with existing tasks by itself.
+// Small inserts that meet in a process share a command (group.go). A call that finds a free slot sends its own tasks
+// at once, with its own context. Calls that arrive while both slots are taken form the next command, which has a
+// context of its own. Each call resolves conflicts with existing tasks by itself.
 //
 // # Subtasks
 //
