@@ -1,9 +1,13 @@
 package conform
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -17,6 +21,10 @@ func Docs(t *testing.T, open Open, o Options) {
 		{"one_of_many_writers", docsAtOnce},                // of many writers of one revision, one succeeds
 		{"counter_loses_nothing", docsCounter},             // many raise it at once
 		{"list_by_prefix", docsList},                       // documents are sorted by name
+		{"get_all", docsGetAll},                            // the documents that exist
+		{"put_all", docsPutAll},                            // each write succeeds or fails alone
+		{"put_all_at_once", docsPutAllAtOnce},              // of many writers of the same revisions, one succeeds per document
+		{"put_all_large", docsPutAllLarge},                 // a thousand documents, and one that may be refused
 		{"delete", docsDelete},                             // only the given revision; a missing document is no error
 	})
 }
@@ -139,4 +147,127 @@ func docsDelete(w *world) {
 	_, err := w.Docs.Get(w.ctx(), "a")
 	w.wantCode(err, backend.ErrNotFound)
 	w.put("a", 0, `3`)
+}
+
+func docsGetAll(w *world) {
+	first := w.put("jobs/a", 0, `1`)
+	second := w.put("jobs/b", 0, `2`)
+	docs, err := w.Docs.GetAll(w.ctx(), []string{"jobs/b", "none", "jobs/a", "jobs"})
+	w.must(err)
+	slices.SortFunc(docs, func(a, b backend.Doc) int { return cmp.Compare(a.Name, b.Name) })
+	w.same("documents", docs, []backend.Doc{
+		{Name: "jobs/a", Revision: first, Value: json.RawMessage(`1`)},
+		{Name: "jobs/b", Revision: second, Value: json.RawMessage(`2`)},
+	})
+	docs, err = w.Docs.GetAll(w.ctx(), nil)
+	w.must(err)
+	w.same("documents without names", len(docs), 0)
+}
+
+func (w *world) putAll(docs ...backend.Doc) []backend.Put {
+	w.Helper()
+	puts, err := w.Docs.PutAll(w.ctx(), docs)
+	w.must(err)
+	if len(puts) != len(docs) {
+		w.Fatalf("%d results of %d writes", len(puts), len(docs))
+	}
+	return puts
+}
+
+func docsPutAll(w *world) {
+	is := w.put("is", 0, `1`)
+	was := w.put("was", 0, `1`)
+	w.must(w.Docs.Delete(w.ctx(), "was", was))
+	value := json.RawMessage(`2`)
+	puts := w.putAll(
+		backend.Doc{Name: "stale", Revision: 7, Value: value}, // doesn't exist
+		backend.Doc{Name: "new", Value: value},
+		backend.Doc{Name: "was", Revision: was, Value: value},
+		backend.Doc{Name: "is", Revision: is, Value: value},
+		backend.Doc{Name: "7", Value: value},
+	)
+	for i, name := range map[int]string{1: "new", 3: "is", 4: "7"} {
+		w.must(puts[i].Err)
+		w.wantDoc(name, puts[i].Revision, `2`)
+	}
+	if puts[3].Revision <= is {
+		w.Errorf("revision %d after %d", puts[3].Revision, is)
+	}
+	for _, i := range []int{0, 2} {
+		w.wantCode(puts[i].Err, backend.ErrAborted)
+	}
+	for _, name := range []string{"stale", "was"} {
+		_, err := w.Docs.Get(w.ctx(), name)
+		w.wantCode(err, backend.ErrNotFound)
+	}
+	again := w.putAll(
+		backend.Doc{Name: "new", Value: json.RawMessage(`3`)}, // exists
+		backend.Doc{Name: "is", Revision: is, Value: json.RawMessage(`3`)},
+		backend.Doc{Name: "7", Revision: puts[4].Revision - 1, Value: json.RawMessage(`3`)},
+	)
+	for _, p := range again {
+		w.wantCode(p.Err, backend.ErrAborted)
+	}
+	w.wantDoc("new", puts[1].Revision, `2`)
+	w.wantDoc("is", puts[3].Revision, `2`)
+	w.wantDoc("7", puts[4].Revision, `2`)
+	w.put("is", puts[3].Revision, `4`)
+	w.same("results of no writes", len(w.putAll()), 0)
+}
+
+func docsPutAllAtOnce(w *world) {
+	const names = 20
+	for round := range 2 { // new documents, and existing ones
+		docs, err := w.Docs.List(w.ctx(), "")
+		w.must(err)
+		for i := len(docs); i < names; i++ {
+			docs = append(docs, backend.Doc{Name: fmt.Sprintf("d%02d", i)})
+		}
+		wrote := make([]atomic.Int64, names)
+		for _, err := range many(w, func(n int) error {
+			mine := slices.Clone(docs)
+			for i := range mine {
+				mine[i].Value = json.RawMessage(strconv.Itoa(n))
+			}
+			puts, err := w.Docs.PutAll(w.ctx(), mine)
+			for i, p := range puts {
+				if p.Err == nil {
+					wrote[i].Add(1)
+				} else {
+					w.wantCode(p.Err, backend.ErrAborted)
+				}
+			}
+			return err
+		}) {
+			w.must(err)
+		}
+		for i := range wrote {
+			w.same(fmt.Sprintf("round %d: writers of document %d", round, i), wrote[i].Load(), int64(1))
+		}
+	}
+}
+
+func docsPutAllLarge(w *world) {
+	docs := make([]backend.Doc, 1000)
+	for i := range docs {
+		docs[i] = backend.Doc{Name: fmt.Sprintf("d%03d", i), Value: json.RawMessage(strconv.Itoa(i))}
+	}
+	for i, p := range w.putAll(docs...) {
+		w.must(p.Err)
+		docs[i].Revision, docs[i].Value = p.Revision, json.RawMessage(strconv.Itoa(-i))
+	}
+	huge, _ := json.Marshal(strings.Repeat("x", 16<<20))
+	docs[500].Value = huge
+	for i, p := range w.putAll(docs...) {
+		if i != 500 {
+			w.must(p.Err)
+		} else if p.Err != nil {
+			w.wantCode(p.Err, backend.ErrResourceExhausted)
+		}
+	}
+	for _, i := range []int{0, 499, 501, 999} {
+		doc, err := w.Docs.Get(w.ctx(), docs[i].Name)
+		w.must(err)
+		w.same(doc.Name, string(doc.Value), strconv.Itoa(-i))
+	}
 }

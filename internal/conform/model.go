@@ -368,6 +368,16 @@ func (m *model) Get(_ context.Context, id string) (backend.Task, error) {
 	return backend.Task{}, backend.NewError(backend.ErrNotFound, "")
 }
 
+func (m *model) Statuses(_ context.Context, ids []string) (map[string]backend.Status, error) {
+	found := map[string]backend.Status{}
+	for _, id := range ids {
+		if t := m.find(id); t != nil {
+			found[id] = t.Status
+		}
+	}
+	return found, nil
+}
+
 func (m *model) List(_ context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	tasks := docs(m.where(func(t *modelTask) bool {
 		return (q.Queue == "" || t.Queue == q.Queue) && (q.Source == "" || t.Source == q.Source) &&

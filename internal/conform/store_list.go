@@ -16,6 +16,16 @@ var listBehaviours = []behaviour{
 	{"page_bytes", listBytes},                   // a page is limited by bytes, and has at least one task
 	{"filters", listFilters},
 	{"bounded_total", listBoundedTotal}, // counting stops, and the page reports it
+	{"statuses", func(w *world) { // of the tasks that exist
+		waits, ran := w.add(), w.add()
+		w.done(ran, backend.StatusFailed)
+		found, err := w.Store.Statuses(w.ctx(), []string{ran, "none", waits})
+		w.must(err)
+		w.same("statuses", found, map[string]backend.Status{waits: backend.StatusWaiting, ran: backend.StatusFailed})
+		found, err = w.Store.Statuses(w.ctx(), nil)
+		w.must(err)
+		w.same("statuses of no tasks", len(found), 0)
+	}},
 	{"invalid_page", func(w *world) { // it is refused
 		w.add()
 		for _, q := range []backend.TaskQuery{{Limit: -1}, {Limit: 1001}, {Bytes: -1}, {Bytes: backend.MaxPage + 1},

@@ -93,6 +93,15 @@ func (l *Log) note(e *edge, c call, v any, err error) {
 		return
 	}
 	n := Entry{At: time.Since(e.w.start), Now: time.Now(), Instance: e.instance, Op: c.op}
+	if docs, ok := c.arg.([]backend.Doc); ok {
+		for i, put := range v.([]backend.Put) {
+			if put.Err == nil {
+				n.Doc, n.Value = docs[i].Name, docs[i].Value
+				l.Entries = append(l.Entries, n)
+			}
+		}
+		return
+	}
 	for _, id := range l.touched(&n, c, v) {
 		l.observe(e, &n, id)
 	}

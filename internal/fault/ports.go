@@ -189,6 +189,12 @@ func (s store) Get(ctx context.Context, id string) (backend.Task, error) {
 	})
 }
 
+func (s store) Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error) {
+	return through(ctx, s.p, call{"Statuses", nil, toStore}, func(ctx context.Context) (map[string]backend.Status, error) {
+		return s.in.Statuses(ctx, ids)
+	})
+}
+
 func (s store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	return through(ctx, s.p, call{"List", q, toStore}, func(ctx context.Context) (backend.TaskPage, error) {
 		return s.in.List(ctx, q)
@@ -221,6 +227,18 @@ func (d docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 func (d docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
 	return through(ctx, d.p, call{"Docs.PutIf", docWrite{name, value}, toStore}, func(ctx context.Context) (int64, error) {
 		return d.in.PutIf(ctx, name, rev, value)
+	})
+}
+
+func (d docs) GetAll(ctx context.Context, names []string) ([]backend.Doc, error) {
+	return through(ctx, d.p, call{"Docs.GetAll", nil, toStore}, func(ctx context.Context) ([]backend.Doc, error) {
+		return d.in.GetAll(ctx, names)
+	})
+}
+
+func (d docs) PutAll(ctx context.Context, all []backend.Doc) ([]backend.Put, error) {
+	return through(ctx, d.p, call{"Docs.PutAll", all, toStore}, func(ctx context.Context) ([]backend.Put, error) {
+		return d.in.PutAll(ctx, all)
 	})
 }
 

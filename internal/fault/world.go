@@ -135,7 +135,7 @@ func (c call) reads() bool {
 	switch c.op {
 	case "Insert", "Claim", "Settle", "Beat", "ExpireOwner", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop",
 		"Purge",
-		"Docs.PutIf", "Docs.Delete":
+		"Docs.PutIf", "Docs.PutAll", "Docs.Delete":
 		return false
 	}
 	return true

@@ -131,6 +131,9 @@ type Store interface {
 	// Get returns a task. The error is ErrNotFound if there is none.
 	Get(ctx context.Context, id string) (Task, error)
 
+	// Statuses returns the status of each of the tasks that exist.
+	Statuses(ctx context.Context, ids []string) (map[string]Status, error)
+
 	// List returns a page of the tasks that match q, in the order q.Sort. A page ends at q.Limit tasks or q.Bytes bytes,
 	// whichever comes first, but has at least one task. Tasks that are inserted or deleted between two pages may be
 	// missed; all others are returned once.
@@ -395,27 +398,6 @@ func BoundedTotal(counted int) (total int, atLeast bool) {
 type Retention struct {
 	Age time.Duration
 	Max int // per queue
-}
-
-// Docs stores small documents under names such as "jobs/nightly". Each write gives a document a new, higher revision.
-type Docs interface {
-	// Get returns a document. The error is ErrNotFound if there is none.
-	Get(ctx context.Context, name string) (Doc, error)
-	// PutIf writes a document if its current revision is rev, where 0 means that it must not exist, and returns the new
-	// revision. Otherwise the error is ErrAborted. After any other error the document may or may not have been written.
-	PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error)
-	// List returns the documents whose names start with prefix, sorted by name.
-	List(ctx context.Context, prefix string) ([]Doc, error)
-	// Delete deletes a document if its current revision is rev. Otherwise the error is ErrAborted. Deleting a document
-	// that doesn't exist succeeds.
-	Delete(ctx context.Context, name string, rev int64) error
-}
-
-// A Doc is one document.
-type Doc struct {
-	Name     string
-	Revision int64
-	Value    json.RawMessage
 }
 
 // A ProcessWatcher is an optional interface of a [Store] that learns from the operating system when a process has

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -28,20 +29,52 @@ func (d *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 	return found[0], nil
 }
 
+// GetAll implements backend.Docs.
+func (d *docs) GetAll(ctx context.Context, names []string) ([]backend.Doc, error) {
+	return readAll(ctx, d.db, scanDoc,
+		"SELECT name, revision, value FROM doc WHERE name IN (SELECT value FROM json_each(?))", list(names))
+}
+
 // PutIf implements backend.Docs.
 func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	return write(ctx, d.db.writer, func(tx *tx) (next int64, err error) {
-		if err := tx.sameRevision(name, rev, false); err != nil {
-			return 0, err
+	return write(ctx, d.db.writer, func(tx *tx) (int64, error) { return tx.putIf(name, rev, value) })
+}
+
+// PutAll implements backend.Docs. The documents share a transaction. If it fails with an error of SQLite, no document is
+// written, and each is written again alone: one of them may have caused it.
+func (d *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	puts, err := write(ctx, d.db.writer, func(tx *tx) ([]backend.Put, error) {
+		puts := make([]backend.Put, len(docs))
+		for i, doc := range docs {
+			puts[i].Revision, puts[i].Err = tx.putIf(doc.Name, doc.Revision, doc.Value)
+			if _, refused := errors.AsType[*backend.Error](puts[i].Err); puts[i].Err != nil && !refused {
+				return nil, puts[i].Err
+			}
 		}
-		if err := tx.exec("UPDATE counter SET revision = revision + 1"); err != nil {
-			return 0, err
-		}
-		if _, err := tx.row("SELECT revision FROM counter", nil, &next); err != nil {
-			return 0, err
-		}
-		return next, tx.exec("INSERT OR REPLACE INTO doc (name, revision, value) VALUES (?, ?, ?)", name, next, []byte(value))
+		return puts, nil
 	})
+	if code := backend.CodeOf(err); len(docs) < 2 || errors.Is(err, backend.ErrStoreFull) ||
+		code != backend.ErrInternal && code != backend.ErrResourceExhausted {
+		return puts, err
+	}
+	puts = make([]backend.Put, len(docs))
+	for i, doc := range docs {
+		puts[i].Revision, puts[i].Err = d.PutIf(ctx, doc.Name, doc.Revision, doc.Value)
+	}
+	return puts, nil
+}
+
+func (t *tx) putIf(name string, rev int64, value json.RawMessage) (next int64, err error) {
+	if err := t.sameRevision(name, rev, false); err != nil {
+		return 0, err
+	}
+	if err := t.exec("UPDATE counter SET revision = revision + 1"); err != nil {
+		return 0, err
+	}
+	if _, err := t.row("SELECT revision FROM counter", nil, &next); err != nil {
+		return 0, err
+	}
+	return next, t.exec("INSERT OR REPLACE INTO doc (name, revision, value) VALUES (?, ?, ?)", name, next, []byte(value))
 }
 
 // sameRevision returns an error if a document's revision is not rev, or if it doesn't exist and rev is not 0. With

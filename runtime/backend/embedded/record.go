@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -183,6 +184,25 @@ func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 		return backend.Task{}, noTask(id)
 	}
 	return all[0].Task, nil
+}
+
+// Statuses implements backend.Store.
+func (s *store) Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error) {
+	type row struct {
+		id     string
+		status int
+	}
+	rows, err := readAll(ctx, s.db, func(rows *sql.Rows) (r row, err error) {
+		if err = rows.Scan(&r.id, &r.status); err == nil && (r.status < 0 || r.status >= len(statuses)) {
+			err = fmt.Errorf("task %q has the unknown status %d", r.id, r.status)
+		}
+		return r, err
+	}, "SELECT id, status FROM task WHERE id IN (SELECT value FROM json_each(?))", list(ids))
+	found := make(map[string]backend.Status, len(rows))
+	for _, r := range rows {
+		found[r.id] = statuses[r.status]
+	}
+	return found, err
 }
 
 func noTask(id string) error { return backend.Errorf(backend.ErrNotFound, "no task %q", id) }

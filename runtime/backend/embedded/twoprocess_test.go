@@ -339,6 +339,14 @@ func (m mixedStore) Get(ctx context.Context, id string) (task backend.Task, err 
 	return task, err
 }
 
+func (m mixedStore) Statuses(ctx context.Context, ids []string) (found map[string]backend.Status, err error) {
+	if !m.r.other() {
+		return m.here.Statuses(ctx, ids)
+	}
+	err = m.r.call(ctx, "store", "Statuses", []any{ids}, &found)
+	return found, err
+}
+
 func (m mixedStore) List(ctx context.Context, q backend.TaskQuery) (page backend.TaskPage, err error) {
 	if !m.r.other() {
 		return m.here.List(ctx, q)
@@ -382,6 +390,18 @@ func (m mixedDocs) PutIf(ctx context.Context, name string, rev int64, value json
 	}
 	err = m.r.call(ctx, "docs", "PutIf", []any{name, rev, value}, &next)
 	return next, err
+}
+
+func (m mixedDocs) GetAll(ctx context.Context, names []string) (docs []backend.Doc, err error) {
+	if !m.r.other() {
+		return m.here.GetAll(ctx, names)
+	}
+	err = m.r.call(ctx, "docs", "GetAll", []any{names}, &docs)
+	return docs, err
+}
+
+func (m mixedDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	return m.here.PutAll(ctx, docs) // errors within results can't be sent
 }
 
 func (m mixedDocs) List(ctx context.Context, prefix string) (docs []backend.Doc, err error) {

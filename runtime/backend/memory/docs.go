@@ -32,6 +32,22 @@ func (d *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 	return doc, nil
 }
 
+// GetAll implements backend.Docs.
+func (d *docs) GetAll(ctx context.Context, names []string) ([]backend.Doc, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var found []backend.Doc
+	for _, name := range names {
+		if doc, ok := d.byName[name]; ok {
+			found = append(found, doc)
+		}
+	}
+	return found, nil
+}
+
 // PutIf implements backend.Docs.
 func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
 	if err := checkContext(ctx); err != nil {
@@ -39,6 +55,25 @@ func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.putIf(name, rev, value)
+}
+
+// PutAll implements backend.Docs.
+func (d *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	puts := make([]backend.Put, len(docs))
+	for i, doc := range docs {
+		puts[i].Revision, puts[i].Err = d.putIf(doc.Name, doc.Revision, doc.Value)
+	}
+	return puts, nil
+}
+
+// putIf is PutIf with d.mu held.
+func (d *docs) putIf(name string, rev int64, value json.RawMessage) (int64, error) {
 	if is := d.byName[name].Revision; is != rev {
 		return 0, conflict(name, is, rev)
 	}

@@ -221,6 +221,22 @@ func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 	return r.Task, nil
 }
 
+// Statuses implements backend.Store.
+func (s *store) Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := make(map[string]backend.Status, len(ids))
+	for _, id := range ids {
+		if r := s.tasks[id]; r != nil {
+			found[id] = r.Status
+		}
+	}
+	return found, nil
+}
+
 func noTask(id string) error { return backend.Errorf(backend.ErrNotFound, "no task %q", id) }
 
 // deleteTask removes a task from the store and all indexes.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -38,6 +39,24 @@ func (s *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 	return p.doc(), s.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
+// GetAll implements backend.Docs.
+func (s *docs) GetAll(ctx context.Context, names []string) ([]backend.Doc, error) {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]backend.Doc, 0, len(names))
+	err = chunks(names, func(part []string) error {
+		found, err := findIn[storedDoc](ctx, s.Client, s.docs, m{"_id": m{"$in": part}})
+		for _, p := range found {
+			all = append(all, p.doc())
+		}
+		return err
+	})
+	return all, err
+}
+
 // PutIf implements backend.Docs.
 func (s *docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
 	ctx, done, err := s.begin(ctx)
@@ -63,6 +82,70 @@ func (s *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 	}
 	return rev + 1, nil
 }
+
+// PutAll implements backend.Docs. It is one command for new documents and one for existing ones, unless they are very
+// large.
+//
+// The reply to several updates has only the number of documents that matched. But it lists the updates that failed, so
+// each is an upsert that fails instead of inserting: it evaluates noRevision if no document matches.
+func (s *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
+	puts := make([]backend.Put, len(docs))
+	var models []driver.WriteModel
+	var sent []int // index in docs of each model
+	created := s.clock.timestamps(len(docs))
+	for i, d := range docs {
+		switch {
+		case len(d.Value) > maxDocValue:
+			puts[i].Err = backend.Errorf(backend.ErrResourceExhausted, "document %q of %d bytes exceeds the maximum of %d",
+				d.Name, len(d.Value), maxDocValue).With(backend.OutcomeNotSent)
+			continue
+		case d.Revision == 0:
+			puts[i].Revision = created + int64(i)
+			models = append(models, driver.NewInsertOneModel().SetDocument(storedDoc{d.Name, puts[i].Revision, d.Value}))
+		default:
+			puts[i].Revision = d.Revision + 1
+			models = append(models, driver.NewUpdateOneModel().SetUpsert(true).
+				SetFilter(m{"_id": d.Name, "revision": d.Revision}).
+				SetUpdate(driver.Pipeline{{{Key: "$set", Value: m{
+					"value":    m{"$cond": []any{isMissing, noRevision, bson.Binary{Data: d.Value}}},
+					"revision": puts[i].Revision,
+				}}}}))
+		}
+		sent = append(sent, i)
+	}
+	if len(models) == 0 {
+		return puts, nil
+	}
+	_, err = s.docs.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	refused, ok := errors.AsType[driver.BulkWriteException](err)
+	if err != nil && (!ok || refused.WriteConcernError != nil) {
+		return nil, s.wrapError(ctx, err, backend.OutcomeUnknown)
+	}
+	for _, e := range refused.WriteErrors {
+		i := sent[e.Index]
+		puts[i] = backend.Put{Err: conflict(docs[i].Name, docs[i].Revision)}
+		if e.Code != duplicateKey && e.Code != conversionFailure {
+			puts[i].Err = s.wrapError(ctx, e, backend.OutcomeUnknown)
+		}
+	}
+	return puts, nil
+}
+
+// maxDocValue leaves room for the name and for what an update adds, below the server's limit of 16 MB for a document.
+const maxDocValue = 16<<20 - 64<<10
+
+// Expressions of the updates of PutAll. noRevision fails with conversionFailure.
+var (
+	isMissing  = m{"$eq": []any{m{"$type": "$value"}, "missing"}}
+	noRevision = m{"$toInt": m{"$concat": []any{"no such revision of ", "$_id"}}}
+)
+
+const conversionFailure = 241
 
 func conflict(name string, rev int64) error {
 	return backend.Errorf(backend.ErrAborted, "document %q does not have revision %d", name, rev).

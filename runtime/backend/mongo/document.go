@@ -334,6 +334,24 @@ func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 	return x.task(), nil
 }
 
+// Statuses implements backend.Store.
+func (s *store) Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error) {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]backend.Status, len(ids))
+	err = chunks(ids, func(part []string) error {
+		some, err := s.find(ctx, m{"_id": m{"$in": part}}, options.Find().SetProjection(m{"status": 1}))
+		for _, x := range some {
+			found[x.ID] = backend.Status(x.Status)
+		}
+		return err
+	})
+	return found, err
+}
+
 func noTask(id string) error {
 	return backend.Errorf(backend.ErrNotFound, "no task %q", id).With(backend.OutcomeAnswered)
 }

@@ -144,6 +144,10 @@ func (s *inTurnStore) List(ctx context.Context, q backend.TaskQuery) (backend.Ta
 	return s.next().List(ctx, q)
 }
 
+func (s *inTurnStore) Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error) {
+	return s.next().Statuses(ctx, ids)
+}
+
 func (s *inTurnStore) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
 	return s.next().MarkRetried(ctx, id, from, to)
 }
@@ -165,6 +169,14 @@ func (s *inTurnDocs) Get(ctx context.Context, name string) (backend.Doc, error) 
 
 func (s *inTurnDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
 	return s.next().PutIf(ctx, name, rev, value)
+}
+
+func (s *inTurnDocs) GetAll(ctx context.Context, names []string) ([]backend.Doc, error) {
+	return s.next().GetAll(ctx, names)
+}
+
+func (s *inTurnDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	return s.next().PutAll(ctx, docs)
 }
 
 func (s *inTurnDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {

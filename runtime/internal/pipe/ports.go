@@ -85,6 +85,10 @@ func (p store) Get(ctx context.Context, id string) (backend.Task, error) {
 	return opGet.call(ctx, p.c, id)
 }
 
+func (p store) Statuses(context.Context, []string) (map[string]backend.Status, error) {
+	return nil, refused("Statuses")
+}
+
 func (p store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	if q.Bytes == 0 || q.Bytes > child.Part() && q.Bytes <= backend.MaxPage { // the parent refuses invalid values
 		q.Bytes = child.Part()
@@ -145,6 +149,10 @@ func (p docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 func (p docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
 	return opDocPut.call(ctx, p.c, argsDoc{name, rev, value})
 }
+
+func (p docs) GetAll(context.Context, []string) ([]backend.Doc, error) { return nil, refused("GetAll") }
+
+func (p docs) PutAll(context.Context, []backend.Doc) ([]backend.Put, error) { return nil, refused("PutAll") }
 
 func (p docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	var all []backend.Doc
