@@ -2,7 +2,6 @@ package runtime_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -184,10 +183,10 @@ type hangingDocs struct {
 	h *hanging
 }
 
-func (d hangingDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	rev, err := d.Docs.PutIf(ctx, name, rev, value)
+func (d hangingDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	puts, err := d.Docs.PutAll(ctx, docs)
 	d.h.mu.Lock()
-	hang := d.h.next && strings.HasPrefix(name, "jobs/")
+	hang := d.h.next && strings.HasPrefix(docs[0].Name, "jobs/")
 	d.h.next = d.h.next && !hang
 	if hang {
 		d.h.hung++
@@ -196,7 +195,7 @@ func (d hangingDocs) PutIf(ctx context.Context, name string, rev int64, value js
 	if hang {
 		time.Sleep(7 * time.Second)
 	}
-	return rev, err
+	return puts, err
 }
 
 type hangingStore struct {

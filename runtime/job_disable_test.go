@@ -2,7 +2,7 @@ package runtime_test
 
 import (
 	"context"
-	"encoding/json"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -109,11 +109,15 @@ func TestDisabledJobKeepsSkippedDueTimes(t *testing.T) {
 // noHistory rejects writes of histories.
 type noHistory struct{ backend.Docs }
 
-func (d noHistory) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	if strings.HasPrefix(name, "fires/") {
-		return 0, backend.NewError(backend.ErrUnavailable, "no").With(backend.OutcomeNotSent)
+func (d noHistory) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	if hasHistory(docs) {
+		return nil, backend.NewError(backend.ErrUnavailable, "no").With(backend.OutcomeNotSent)
 	}
-	return d.Docs.PutIf(ctx, name, rev, value)
+	return d.Docs.PutAll(ctx, docs)
+}
+
+func hasHistory(docs []backend.Doc) bool {
+	return slices.ContainsFunc(docs, func(d backend.Doc) bool { return strings.HasPrefix(d.Name, "fires/") })
 }
 
 // A task that is submitted while its job is being disabled counts when the job is enabled again: no other task runs at
@@ -154,16 +158,16 @@ type slowHistory struct {
 	held  *atomic.Int64
 }
 
-func (d slowHistory) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	if strings.HasPrefix(name, "fires/") {
+func (d slowHistory) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	if hasHistory(docs) {
 		d.held.Add(1)
 		select {
 		case <-d.until:
 		case <-ctx.Done():
-			return 0, backend.NewError(backend.ErrDeadlineExceeded, "late").With(backend.OutcomeUnknown)
+			return nil, backend.NewError(backend.ErrDeadlineExceeded, "late").With(backend.OutcomeUnknown)
 		}
 	}
-	return d.Docs.PutIf(ctx, name, rev, value)
+	return d.Docs.PutAll(ctx, docs)
 }
 
 // If a job's timetable changes just when a due time is decided, that due time is not due again.

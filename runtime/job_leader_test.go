@@ -2,7 +2,6 @@ package runtime_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -37,7 +36,7 @@ func TestTwoLeadersSubmitOneTaskPerDueTime(t *testing.T) {
 // If the leader dies or loses a reply at any of its steps, another App continues within seconds, and no due time is
 // lost.
 func TestLeaderDiesBetweenSteps(t *testing.T) {
-	for _, op := range []string{"Now", "Docs.List", "Docs.PutIf", "Insert", "Docs.Get", "Get"} {
+	for _, op := range []string{"Now", "Docs.List", "Docs.PutAll", "Insert", "Docs.GetAll", "Statuses"} {
 		for skip := range 3 {
 			t.Run(fmt.Sprint(op, skip), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
@@ -122,9 +121,9 @@ func (x crashingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]b
 	return x.Store.Insert(ctx, tasks)
 }
 
-func (x crashingStore) Get(ctx context.Context, id string) (backend.Task, error) {
-	x.s.step("Get")
-	return x.Store.Get(ctx, id)
+func (x crashingStore) Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error) {
+	x.s.step("Statuses")
+	return x.Store.Statuses(ctx, ids)
 }
 
 type crashingDocs struct {
@@ -132,9 +131,9 @@ type crashingDocs struct {
 	s *crashing
 }
 
-func (x crashingDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	x.s.step("Docs.PutIf")
-	return x.Docs.PutIf(ctx, name, rev, value)
+func (x crashingDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	x.s.step("Docs.PutAll")
+	return x.Docs.PutAll(ctx, docs)
 }
 
 func (x crashingDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
@@ -142,9 +141,9 @@ func (x crashingDocs) List(ctx context.Context, prefix string) ([]backend.Doc, e
 	return x.Docs.List(ctx, prefix)
 }
 
-func (x crashingDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
-	x.s.step("Docs.Get")
-	return x.Docs.Get(ctx, name)
+func (x crashingDocs) GetAll(ctx context.Context, names []string) ([]backend.Doc, error) {
+	x.s.step("Docs.GetAll")
+	return x.Docs.GetAll(ctx, names)
 }
 
 // Requests fail, replies are lost, calls are repeated late, processes die and restart, and the leader hangs. A job that

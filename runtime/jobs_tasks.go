@@ -26,7 +26,9 @@ type jobsTasks struct{ c *core }
 
 func (t jobsTasks) Now(ctx context.Context) (time.Time, error) { return t.c.store.Now(ctx) }
 
-func (t jobsTasks) Get(ctx context.Context, id string) (Task, error) { return t.c.store.Get(ctx, id) }
+func (t jobsTasks) Statuses(ctx context.Context, ids []string) (map[string]Status, error) {
+	return t.c.store.Statuses(ctx, ids)
+}
 
 func (t jobsTasks) Insert(ctx context.Context, all []backend.NewTask) ([]Task, error) {
 	var stored []Task

@@ -84,6 +84,18 @@ func (d watchedDocs) PutIf(ctx context.Context, name string, rev int64, value js
 	return d.Docs.PutIf(ctx, name, rev, value)
 }
 
+func (d watchedDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	d.w.mu.Lock()
+	before := d.w.before
+	d.w.mu.Unlock()
+	for _, doc := range docs {
+		if before != nil {
+			before(doc.Name)
+		}
+	}
+	return d.Docs.PutAll(ctx, docs)
+}
+
 // With many jobs of which few are due, the leader reads all of them, and the other App seldom. After a change only the
 // changed job is read.
 func TestOnlyTheLeaderReadsAllJobs(t *testing.T) {

@@ -23,7 +23,7 @@ func Docs(t *testing.T, open Open, o Options) {
 		{"list_by_prefix", docsList},                       // documents are sorted by name
 		{"get_all", docsGetAll},                            // the documents that exist
 		{"put_all", docsPutAll},                            // each write succeeds or fails alone
-		{"put_all_at_once", docsPutAllAtOnce},              // of many writers of the same revisions, one succeeds per document
+		{"put_all_at_once", docsPutAllAtOnce},              // of many writers, one succeeds per document
 		{"put_all_large", docsPutAllLarge},                 // a thousand documents, and one that may be refused
 		{"delete", docsDelete},                             // only the given revision; a missing document is no error
 	})

@@ -40,8 +40,8 @@ func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 	return write(ctx, d.db.writer, func(tx *tx) (int64, error) { return tx.putIf(name, rev, value) })
 }
 
-// PutAll implements backend.Docs. The documents share a transaction. If it fails with an error of SQLite, no document is
-// written, and each is written again alone: one of them may have caused it.
+// PutAll implements backend.Docs. The documents share a transaction. If it fails with an error of SQLite, no document
+// is written. Then each is written alone, because one of them may have caused the error.
 func (d *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
 	puts, err := write(ctx, d.db.writer, func(tx *tx) ([]backend.Put, error) {
 		puts := make([]backend.Put, len(docs))

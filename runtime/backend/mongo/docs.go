@@ -136,7 +136,7 @@ func (s *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, e
 	return puts, nil
 }
 
-// maxDocValue leaves room for the name and for what an update adds, below the server's limit of 16 MB for a document.
+// maxDocValue is below the server's limit of 16 MB for a document, which includes the name and an update's expressions.
 const maxDocValue = 16<<20 - 64<<10
 
 // Expressions of the updates of PutAll. noRevision fails with conversionFailure.

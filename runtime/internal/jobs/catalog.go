@@ -88,17 +88,60 @@ func (c *Catalog) All(ctx context.Context, prefix string) ([]*Document, error) {
 	return jobs, err
 }
 
-// write stores a job if its revision has not changed since it was read, or else returns ErrAborted.
-func (c *Catalog) write(ctx context.Context, j *Document) error {
+// encode returns the stored form of a job.
+func (j *Document) encode() (json.RawMessage, error) {
 	value, err := json.Marshal(j)
 	if err != nil {
-		return backend.Errorf(backend.ErrInternal, "encoding job %q: %w", j.id, err)
+		return nil, backend.Errorf(backend.ErrInternal, "encoding job %q: %w", j.id, err)
+	}
+	return value, nil
+}
+
+// write stores a job if its revision has not changed since it was read, or else returns ErrAborted.
+func (c *Catalog) write(ctx context.Context, j *Document) error {
+	value, err := j.encode()
+	if err != nil {
+		return err
 	}
 	rev, err := c.cfg.Docs.PutIf(ctx, docPrefix+j.id, j.revision, value)
 	if err == nil {
 		j.revision = rev
 	}
 	return err
+}
+
+// writeAll is write for different jobs. It returns the error of each.
+func (c *Catalog) writeAll(ctx context.Context, jobs []*Document) []error {
+	errs := make([]error, len(jobs))
+	var docs []backend.Doc
+	var which []int // index in jobs of each of docs
+	bytes := 0
+	put := func() {
+		puts, err := c.cfg.Docs.PutAll(ctx, docs)
+		for k, i := range which {
+			if err != nil {
+				errs[i] = err
+			} else if errs[i] = puts[k].Err; errs[i] == nil {
+				jobs[i].revision = puts[k].Revision
+			}
+		}
+		docs, which, bytes = docs[:0], which[:0], 0
+	}
+	for i, j := range jobs {
+		value, err := j.encode()
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		docs, which = append(docs, backend.Doc{Name: docPrefix + j.id, Revision: j.revision, Value: value}), append(which, i)
+		if bytes += len(value); bytes >= maxBatchBytes {
+			put()
+		}
+	}
+	if len(docs) > 0 {
+		put()
+	}
+	return errs
 }
 
 // change modifies an existing job. fn reports whether there is anything to write, and may be called several times.
@@ -175,7 +218,7 @@ func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c.wake(j, []string{task})
+	c.wake(j.Queue, []string{task}, len(j.Allow) > 0)
 	if j.Overlap != OverlapAllow {
 		err := c.change(ctx, id, func(j *Document, _ time.Time) bool {
 			j.addLive(task)
@@ -183,7 +226,7 @@ func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
 		})
 		c.logUnnoted(task, err)
 	}
-	err = c.addHistory(ctx, id, HistoryEntry{At: now.Unix(), Task: task})
+	err = c.addHistory(ctx, id, []HistoryEntry{{At: now.Unix(), Task: task}})
 	c.logUnnoted(task, err)
 	return task, nil
 }
@@ -195,11 +238,11 @@ func (c *Catalog) logUnnoted(task string, err error) {
 	}
 }
 
-// wake publishes hints for new tasks of a job. All processes poll as well, because a process that may not claim them
-// would waste a hint.
-func (c *Catalog) wake(j *Document, ids []string) {
-	c.tasks.Wake(j.Queue, ids)
-	if len(j.Allow) > 0 {
-		c.tasks.PollAgain(j.Queue)
+// wake publishes hints for new tasks of jobs. If some of the jobs have an Allow, all processes poll as well, because a
+// process that may not claim them would waste a hint.
+func (c *Catalog) wake(queue string, ids []string, poll bool) {
+	c.tasks.Wake(queue, ids)
+	if poll {
+		c.tasks.PollAgain(queue)
 	}
 }

@@ -164,7 +164,7 @@ func (c *Catalog) dropFires(ctx context.Context, id string, fires []Firing) erro
 		return err
 	}
 	if err := c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-		return c.addHistory(ctx, id, entries...)
+		return c.addHistory(ctx, id, entries)
 	}); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -12,6 +13,7 @@ import (
 const (
 	historyPrefix = "fires/" // of document names
 	maxFires      = 200      // entries per history
+	maxHistories  = 200      // read and written at once
 	maxFireNumber = 1 << 60
 )
 
@@ -29,40 +31,105 @@ type HistoryEntry struct {
 	Task   string `json:"task,omitempty"` // the id of a task of Run
 }
 
+// A note is entries to add to the history of a job.
+type note struct {
+	job     string
+	entries []HistoryEntry
+	err     error // whether they were added
+}
+
 // addHistory adds entries to the history of a job, except due times that it contains already.
-func (c *Catalog) addHistory(ctx context.Context, id string, entries ...HistoryEntry) error {
-	if len(entries) == 0 {
+func (c *Catalog) addHistory(ctx context.Context, id string, entries []HistoryEntry) error {
+	n := &note{job: id, entries: entries}
+	c.addHistories(ctx, []*note{n})
+	return n.err
+}
+
+// addHistories is addHistory for different jobs. It sets the error of each note.
+func (c *Catalog) addHistories(ctx context.Context, notes []*note) {
+	notes = slices.DeleteFunc(slices.Clone(notes), func(n *note) bool { return len(n.entries) == 0 })
+	for part := range slices.Chunk(notes, maxHistories) {
+		left := slices.Clone(part)
+		err := retry.Update(ctx, func(ctx context.Context) error {
+			if err := c.tryHistories(ctx, left); err != nil {
+				return err
+			}
+			left = slices.DeleteFunc(left, func(n *note) bool { return backend.CodeOf(n.err) != backend.ErrAborted })
+			if len(left) > 0 {
+				return left[0].err
+			}
+			return nil
+		})
+		for _, n := range left {
+			n.err = err
+		}
+	}
+}
+
+// tryHistories sets the error of each note, or returns an error. The error of a note is ErrAborted if another process
+// has changed the history meanwhile.
+func (c *Catalog) tryHistories(ctx context.Context, notes []*note) error {
+	names := make([]string, len(notes))
+	for i, n := range notes {
+		names[i] = historyPrefix + n.job
+	}
+	found, err := c.cfg.Docs.GetAll(ctx, names)
+	if err != nil {
+		return err
+	}
+	stored := make(map[string]backend.Doc, len(found))
+	for _, d := range found {
+		stored[d.Name] = d
+	}
+	var docs []backend.Doc
+	var wrote []*note
+	for i, n := range notes {
+		d := stored[names[i]]
+		d.Name = names[i]
+		var changed bool
+		if d.Value, changed, n.err = n.addTo(d.Value); changed {
+			docs, wrote = append(docs, d), append(wrote, n)
+		}
+	}
+	if len(docs) == 0 {
 		return nil
 	}
-	return retry.Update(ctx, func(ctx context.Context) error {
-		h, rev, err := c.history(ctx, id)
-		if err != nil {
-			return err
+	puts, err := c.cfg.Docs.PutAll(ctx, docs)
+	for i, p := range puts {
+		wrote[i].err = p.Err
+	}
+	return err
+}
+
+// addTo adds the entries to a stored history, or to an empty one if value is empty, and reports whether it changed.
+func (n *note) addTo(value json.RawMessage) (_ json.RawMessage, changed bool, err error) {
+	var h History
+	if len(value) > 0 {
+		if h, err = DecodeHistory(n.job, value); err != nil {
+			return nil, false, err
 		}
-		known := map[int64]bool{} // due times
-		for _, f := range h.Fires {
-			known[f.Due] = f.Task == "" || known[f.Due]
+	}
+	known := map[int64]bool{} // due times
+	for _, f := range h.Fires {
+		known[f.Due] = f.Task == "" || known[f.Due]
+	}
+	before := h.N
+	for _, f := range n.entries {
+		if f.Task == "" && known[f.Due] {
+			continue
 		}
-		before := h.N
-		for _, f := range entries {
-			if f.Task == "" && known[f.Due] {
-				continue
-			}
-			h.N++
-			f.N = h.N
-			h.Fires = append(h.Fires, f)
-		}
-		if h.N == before {
-			return nil
-		}
-		h.Fires = h.Fires[max(0, len(h.Fires)-maxFires):]
-		value, merr := json.Marshal(h)
-		if merr != nil {
-			return backend.Errorf(backend.ErrInternal, "encoding history of job %q: %w", id, merr)
-		}
-		_, err = c.cfg.Docs.PutIf(ctx, historyPrefix+id, rev, value)
-		return err
-	})
+		h.N++
+		f.N = h.N
+		h.Fires = append(h.Fires, f)
+	}
+	if h.N == before {
+		return nil, false, nil
+	}
+	h.Fires = h.Fires[max(0, len(h.Fires)-maxFires):]
+	if value, err = json.Marshal(h); err != nil {
+		return nil, false, backend.Errorf(backend.ErrInternal, "encoding history of job %q: %w", n.job, err)
+	}
+	return value, true, nil
 }
 
 // history returns the history of a job and its revision; if none is stored, an empty one and 0.

@@ -18,6 +18,10 @@
 //  2. It carries out pending fires: it inserts the tasks, adds the fires to the history, and removes them from Pending
 //     with a second conditional write. Repeating this is harmless: a task's id contains the due time ([FireID]).
 //
+// Due times of many jobs at the same instant share these writes, and the reads before them: each step handles a batch
+// of jobs with a few operations of the store. All tasks are inserted before any fire is recorded, so that no task waits
+// for another job's history. A job whose task or document is refused fails alone, and is retried a while later.
+//
 // # Leader
 //
 // All schedulers may fire at any time without harm; a leader only saves work. Schedulers announce themselves with the
@@ -53,8 +57,8 @@ import (
 type Tasks interface {
 	// Now returns the store's time.
 	Now(ctx context.Context) (time.Time, error)
-	// Get returns a task, or ErrNotFound.
-	Get(ctx context.Context, id string) (backend.Task, error)
+	// Statuses returns the status of each of the tasks that exist.
+	Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error)
 	// Insert inserts tasks, in batches if they are many or large, and returns them as stored. It returns existing tasks
 	// unchanged. After an error it returns the tasks of the batches before; any other may be stored.
 	Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error)

@@ -48,18 +48,23 @@ func (c *Catalog) CountTask(ctx context.Context, job, id string) error {
 }
 
 // liveTasks returns the job's tasks that have not ended or are about to be inserted.
-func (c *Catalog) liveTasks(ctx context.Context, j *Document, now time.Time) (left []string, err error) {
+func (c *Catalog) liveTasks(ctx context.Context, j *Document, now time.Time) ([]string, error) {
+	if len(j.Live) == 0 {
+		return nil, nil
+	}
+	statuses, err := c.tasks.Statuses(ctx, j.Live)
+	if err != nil {
+		return nil, err
+	}
+	return j.liveIn(statuses, now), nil
+}
+
+// liveIn is liveTasks, given the statuses of the job's tasks that exist.
+func (j *Document) liveIn(statuses map[string]backend.Status, now time.Time) (left []string) {
 	for _, id := range j.Live {
-		t, err := c.tasks.Get(ctx, id)
-		switch {
-		case backend.CodeOf(err) == backend.ErrNotFound && now.Unix() < j.Held:
-			left = append(left, id)
-		case backend.CodeOf(err) == backend.ErrNotFound, err == nil && t.Status.Final():
-		case err != nil:
-			return nil, err
-		default:
+		if status, exists := statuses[id]; exists && !status.Final() || !exists && now.Unix() < j.Held {
 			left = append(left, id)
 		}
 	}
-	return left, nil
+	return left
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -83,6 +84,7 @@ func (s *Scheduler) readAll(ctx context.Context) error {
 	for _, j := range all {
 		j.read, s.jobs[j.id] = began, j
 	}
+	maps.DeleteFunc(s.failed, func(id string, _ *failure) bool { return s.jobs[id] == nil })
 	for id := range s.wrote {
 		if s.jobs[id] == nil {
 			s.markStale(id)

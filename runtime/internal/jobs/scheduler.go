@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -39,7 +40,8 @@ type Scheduler struct {
 	listed  time.Time        // when all jobs were read
 	leader  leader
 	clock   storeClock
-	failing error // of the last pass
+	failing error    // of the last pass
+	failed  failures // jobs that fail alone
 }
 
 // Start starts firing in the background. It does nothing if firing has started or after Close.
@@ -141,6 +143,7 @@ func (s *Scheduler) markStale(ids ...string) {
 // run fires jobs until ctx ends.
 func (s *Scheduler) run(ctx context.Context) {
 	s.jobs, s.leader.announced, s.wrote = nil, time.Time{}, map[string]int64{}
+	s.failed = failures{}
 	s.markStale()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -183,23 +186,65 @@ func (s *Scheduler) pass(ctx context.Context) (time.Duration, error) {
 	if !now.IsZero() && !s.clock.trusts(s.catalog.cfg.Log, now, time.Now()) {
 		return time.Second, nil
 	}
+	fires := s.open(ctx, now)
+	s.fireAll(ctx, fires, now)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	again, err := s.conclude(fires)
 	pause, queued := retry.Jitter(relist), false
+	if again {
+		pause = 0
+	}
 	for _, j := range s.jobs {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		wait, e := s.process(ctx, j, now)
-		if backend.CodeOf(e) == backend.ErrAborted { // another process has changed the job
-			wait, e = 0, nil
-		}
-		if e != nil {
-			err = e
-		}
-		pause, queued = min(pause, wait), queued || len(j.Pending) > 0
+		pause, queued = min(pause, s.wait(j, now)), queued || len(j.Pending) > 0
 	}
 	s.queued.Store(queued)
 	if err == nil {
 		s.setFailing(nil)
 	}
 	return max(pause-time.Since(began), 0), err
+}
+
+// open returns the jobs that have work now, the latest ones first. It repairs jobs with wrong times.
+func (s *Scheduler) open(ctx context.Context, now time.Time) (fires []*fire) {
+	steady := s.clock.steady(time.Now())
+	for _, j := range s.jobs {
+		if s.failed.wait(j) > 0 {
+			continue
+		}
+		f := &fire{job: j, before: *j}
+		if steady && (j.clamped || j.ahead(now)) {
+			f.err = s.repair(ctx, j, now)
+			f.before = *j
+		}
+		if f.err != nil || s.isOpen(j, now) {
+			fires = append(fires, f)
+		}
+	}
+	slices.SortFunc(fires, func(a, b *fire) int {
+		return cmp.Or(cmp.Compare(a.due(), b.due()), cmp.Compare(a.job.id, b.job.id))
+	})
+	return fires
+}
+
+// conclude handles the errors of a pass. The jobs of failed fires are read again, with the written changes. again
+// reports whether another process has changed a job meanwhile. The error is the store's, if it is unavailable.
+func (s *Scheduler) conclude(fires []*fire) (again bool, err error) {
+	for _, f := range fires {
+		switch {
+		case f.err == nil:
+			s.failed.succeeded(s.catalog.cfg.Log, f.job)
+			continue
+		case backend.CodeOf(f.err) == backend.ErrAborted:
+			again = true
+		case refused(f.err):
+			s.failed.add(s.catalog.cfg.Log, f.job, f.err)
+		default:
+			err = f.err
+		}
+		*f.job = f.before
+		s.markStale(f.job.id)
+	}
+	return again, err
 }

@@ -152,7 +152,9 @@ func (p docs) PutIf(ctx context.Context, name string, rev int64, value json.RawM
 
 func (p docs) GetAll(context.Context, []string) ([]backend.Doc, error) { return nil, refused("GetAll") }
 
-func (p docs) PutAll(context.Context, []backend.Doc) ([]backend.Put, error) { return nil, refused("PutAll") }
+func (p docs) PutAll(context.Context, []backend.Doc) ([]backend.Put, error) {
+	return nil, refused("PutAll")
+}
 
 func (p docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	var all []backend.Doc
