@@ -15,8 +15,9 @@ type Docs interface {
 	// revision. Otherwise the error is ErrAborted. After any other error the document may or may not have been written.
 	PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error)
 	// PutAll is PutIf for several documents with different names, where Doc.Revision is the expected revision. It returns
-	// the result of each write, in order; a write that fails doesn't affect others. After an error there are no results,
-	// and each document may or may not have been written.
+	// the result of each write, in order; a write that fails doesn't affect others. A document that was written, and then
+	// overwritten before PutAll returned, may have ErrAborted as well. After an error there are no results, and each
+	// document may or may not have been written.
 	PutAll(ctx context.Context, docs []Doc) ([]Put, error)
 	// List returns the documents whose names start with prefix, sorted by name.
 	List(ctx context.Context, prefix string) ([]Doc, error)

@@ -84,10 +84,8 @@ func (s *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 }
 
 // PutAll implements backend.Docs. It is one command for new documents and one for existing ones, unless they are very
-// large.
-//
-// The reply to several updates has only the number of documents that matched. But it lists the updates that failed, so
-// each is an upsert that fails instead of inserting: it evaluates noRevision if no document matches.
+// large. If another process has changed one of them, a third command reads which updates were applied: the reply has
+// only their number.
 func (s *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -97,7 +95,7 @@ func (s *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, e
 	puts := make([]backend.Put, len(docs))
 	var models []driver.WriteModel
 	var sent []int // index in docs of each model
-	created := s.clock.timestamps(len(docs))
+	created, call := s.clock.timestamps(len(docs)), bson.NewObjectID()
 	for i, d := range docs {
 		switch {
 		case len(d.Value) > maxDocValue:
@@ -108,44 +106,63 @@ func (s *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, e
 			puts[i].Revision = created + int64(i)
 			models = append(models, driver.NewInsertOneModel().SetDocument(storedDoc{d.Name, puts[i].Revision, d.Value}))
 		default:
+			// The driver makes updates of one document retryable, which costs the server another write for each.
 			puts[i].Revision = d.Revision + 1
-			models = append(models, driver.NewUpdateOneModel().SetUpsert(true).
-				SetFilter(m{"_id": d.Name, "revision": d.Revision}).
-				SetUpdate(driver.Pipeline{{{Key: "$set", Value: m{
-					"value":    m{"$cond": []any{isMissing, noRevision, bson.Binary{Data: d.Value}}},
-					"revision": puts[i].Revision,
-				}}}}))
+			models = append(models, driver.NewUpdateManyModel().SetFilter(m{"_id": d.Name, "revision": d.Revision}).
+				SetUpdate(m{"$set": m{"value": []byte(d.Value), "revision": puts[i].Revision, "put": call}}))
 		}
 		sent = append(sent, i)
 	}
 	if len(models) == 0 {
 		return puts, nil
 	}
-	_, err = s.docs.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	r, err := s.docs.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	refused, ok := errors.AsType[driver.BulkWriteException](err)
 	if err != nil && (!ok || refused.WriteConcernError != nil) {
 		return nil, s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	for _, e := range refused.WriteErrors {
 		i := sent[e.Index]
-		puts[i] = backend.Put{Err: conflict(docs[i].Name, docs[i].Revision)}
-		if e.Code != duplicateKey && e.Code != conversionFailure {
-			puts[i].Err = s.wrapError(ctx, e, backend.OutcomeUnknown)
+		puts[i] = backend.Put{Err: s.wrapError(ctx, e, backend.OutcomeUnknown)}
+		if e.Code == duplicateKey {
+			puts[i].Err = conflict(docs[i].Name, docs[i].Revision)
 		}
 	}
-	return puts, nil
+	return puts, s.findConflicts(ctx, docs, puts, call, r.MatchedCount)
 }
 
-// maxDocValue is below the server's limit of 16 MB for a document, which includes the name and an update's expressions.
+// findConflicts sets the errors of updates that were not applied. call is in the documents that were updated.
+func (s *docs) findConflicts(
+	ctx context.Context, docs []backend.Doc, puts []backend.Put, call bson.ObjectID, applied int64,
+) error {
+	var names []string
+	for i, d := range docs {
+		if d.Revision != 0 && puts[i].Err == nil {
+			names = append(names, d.Name)
+		}
+	}
+	if applied == int64(len(names)) {
+		return nil
+	}
+	wrote := make(map[string]bool, len(names))
+	err := chunks(names, func(part []string) error {
+		found, err := findIn[storedDoc](ctx, s.Client, s.docs, m{"_id": m{"$in": part}, "put": call},
+			options.Find().SetProjection(m{"_id": 1}))
+		for _, d := range found {
+			wrote[d.Name] = true
+		}
+		return err
+	})
+	for i, d := range docs {
+		if d.Revision != 0 && puts[i].Err == nil && !wrote[d.Name] {
+			puts[i] = backend.Put{Err: conflict(d.Name, d.Revision)}
+		}
+	}
+	return err
+}
+
+// maxDocValue is below the server's limit of 16 MB for a document, which includes the name and other fields.
 const maxDocValue = 16<<20 - 64<<10
-
-// Expressions of the updates of PutAll. noRevision fails with conversionFailure.
-var (
-	isMissing  = m{"$eq": []any{m{"$type": "$value"}, "missing"}}
-	noRevision = m{"$toInt": m{"$concat": []any{"no such revision of ", "$_id"}}}
-)
-
-const conversionFailure = 241
 
 func conflict(name string, rev int64) error {
 	return backend.Errorf(backend.ErrAborted, "document %q does not have revision %d", name, rev).

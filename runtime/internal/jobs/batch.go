@@ -8,9 +8,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Limits of a batch, so that it takes neither much memory nor long.
+// Limits of a batch, so that it takes neither much memory nor long: the first batch doesn't wait for the last one, and
+// with a slow store its jobs are still fresh when their tasks are inserted.
 const (
-	maxBatch      = 1000    // jobs, or tasks unless a single job has more
+	maxBatch      = 250     // jobs
+	maxBatchTasks = 1000    // tasks in one insert, unless a single job has more
 	maxBatchBytes = 8 << 20 // of documents or tasks, unless a single one has more
 )
 
@@ -64,7 +66,7 @@ func (s *Scheduler) dropEnded(ctx context.Context, batch []*fire, now time.Time)
 	}
 	statuses := make(map[string]backend.Status, len(ids))
 	var err error
-	for part := range slices.Chunk(ids, maxBatch) {
+	for part := range slices.Chunk(ids, maxBatchTasks) {
 		var some map[string]backend.Status
 		if some, err = s.catalog.tasks.Statuses(ctx, part); err != nil {
 			break
@@ -114,7 +116,7 @@ func (s *Scheduler) insertAll(ctx context.Context, batch []*fire) {
 		for i := range f.tasks {
 			size += f.tasks[i].Task.Size()
 		}
-		if len(group) > 0 && (tasks+len(f.tasks) > maxBatch || bytes+size > maxBatchBytes) {
+		if len(group) > 0 && (tasks+len(f.tasks) > maxBatchTasks || bytes+size > maxBatchBytes) {
 			flush()
 		}
 		group, tasks, bytes = append(group, f), tasks+len(f.tasks), bytes+size

@@ -13,7 +13,7 @@ import (
 const (
 	historyPrefix = "fires/" // of document names
 	maxFires      = 200      // entries per history
-	maxHistories  = 200      // read and written at once
+	maxHistories  = maxBatch // read and written at once
 	maxFireNumber = 1 << 60
 )
 

@@ -19,8 +19,8 @@
 //     with a second conditional write. Repeating this is harmless: a task's id contains the due time ([FireID]).
 //
 // Due times of many jobs at the same instant share these writes, and the reads before them: each step handles a batch
-// of jobs with a few operations of the store. All tasks are inserted before any fire is recorded, so that no task waits
-// for another job's history. A job whose task or document is refused fails alone, and is retried a while later.
+// of 250 jobs with a few operations of the store. All tasks are inserted before any fire is recorded, so that no task
+// waits for another job's history. A job whose task or document is refused fails alone, and is retried a while later.
 //
 // # Leader
 //
