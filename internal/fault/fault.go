@@ -62,9 +62,11 @@ type Failure int
 
 // Failures for Fail.
 const (
-	Refused   Failure = 1 + iota // like Plan.Refuse
-	ReplyLost                    // like Plan.LoseReply
-	Hung                         // the request is lost silently: the caller waits until its context ends
+	None      Failure = iota // the call succeeds
+	Refused                  // like Plan.Refuse
+	ReplyLost                // like Plan.LoseReply
+	Hung                     // the request is lost silently: the caller waits until its context ends
+	Fatal                    // the process dies instead of making the call, see Crash
 )
 
 // A Direction is a direction of a connection.

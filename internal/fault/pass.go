@@ -44,7 +44,7 @@ func only(ctx context.Context, p path, c call, run func(context.Context) error) 
 // A fate has the failures of one call.
 type fate struct {
 	refuse, loseReply bool
-	hang              bool
+	hang, fatal       bool
 	before, after     time.Duration
 	again             bool
 	later             time.Duration // between the first and the second time
@@ -59,6 +59,7 @@ func (b *Backend) draw(c call) fate {
 	if next := b.fails[c.op]; len(next) > 0 {
 		b.fails[c.op] = next[1:]
 		f.refuse, f.loseReply, f.hang = next[0] == Refused, next[0] == ReplyLost, next[0] == Hung
+		f.fatal = next[0] == Fatal
 		return f
 	}
 	p := b.plan
@@ -94,6 +95,10 @@ func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (a
 		return nil, gone(c)
 	}
 	f := b.draw(c)
+	if f.fatal {
+		b.Crash()
+		return nil, gone(c)
+	}
 	if f.hang {
 		return nil, b.hang(ctx, c)
 	}

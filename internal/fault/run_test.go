@@ -223,6 +223,10 @@ func (m *sim) happen(e event) {
 		m.limit(e)
 		return
 	}
+	if e.What == "die firing" {
+		m.dieFiring(e)
+		return
+	}
 	p := m.at(e.Place)
 	if p == nil {
 		return

@@ -60,12 +60,13 @@ type submit struct {
 // An event happens to the fleet.
 type event struct {
 	At    time.Duration   `json:",omitzero"`
-	What  string          `json:",omitzero"` // crash, freeze, restart, cut, disconnect, stop, pause, resize, outage
+	What  string          `json:",omitzero"` // crash, freeze, restart, cut, disconnect, stop, pause, resize, outage, die firing
 	Place int             `json:",omitzero"`
 	For   time.Duration   `json:",omitzero"`
 	Dir   fault.Direction `json:",omitzero"`
 	Hang  bool            `json:",omitzero"`
 	Pick  int             `json:",omitzero"`
+	Op    string          `json:",omitzero"` // at which processes die
 }
 
 // A draw makes random choices.
@@ -130,6 +131,7 @@ func newScenario(seed uint64) scenario {
 	}
 	d.events(&s)
 	s.more()
+	s.crowds()
 	return s
 }
 

@@ -71,6 +71,24 @@ func (s *scenario) more() {
 	}
 }
 
+// crowds draws hundreds of jobs that are due at once, and processes that die while they fire them. It doesn't change the
+// other choices of a seed.
+func (s *scenario) crowds() {
+	d := draw{workload.NewDraw(s.Seed, 3)}
+	if !d.Chance(0.03) {
+		return
+	}
+	for i := range 150 + d.IntN(150) {
+		s.Jobs = append(s.Jobs, d.crowd(s, i))
+	}
+	if s.Kind == everything {
+		for range 1 + d.IntN(2) {
+			s.Events = append(s.Events, event{At: d.Span(5*time.Second, s.Storm), What: "die firing", Pick: d.IntN(3),
+				Op: []string{"Docs.PutAll", "Docs.PutAll", "Insert", "Docs.GetAll", "Statuses"}[d.IntN(5)]})
+		}
+	}
+}
+
 // strict makes some tasks decode only with workers of the submitter's version.
 func (d draw) strict(orders []order) {
 	for i := range orders {
@@ -108,6 +126,18 @@ func (d draw) job(s *scenario, i int) job {
 		j.Events = append(j.Events, e)
 	}
 	slices.SortStableFunc(j.Events, func(a, b event) int { return int(a.At - b.At) })
+	return j
+}
+
+// crowd returns one of many jobs with the same due times. Few of them are disabled or removed.
+func (d draw) crowd(s *scenario, i int) job {
+	j := d.job(s, i)
+	j.ID, j.Every, j.Declared = fmt.Sprintf("c%03d", i), 10, false
+	j.Order = order{}
+	put := event{What: "put", Place: d.IntN(s.Workers + s.Clients), At: time.Second}
+	if j.Events = append([]event{put}, j.Events...); d.Chance(0.9) {
+		j.Events = j.Events[:1]
+	}
 	return j
 }
 
@@ -154,6 +184,27 @@ func (m *sim) operate(j job, begun time.Time) {
 			return nil
 		})
 		certain = certain && done && (e.What != "remove" || !j.Declared) // a starting process declares it again
+	}
+}
+
+// dieFiring makes processes die at their next calls of an operation, or at later ones, and restarts them.
+func (m *sim) dieFiring(e event) {
+	var armed []*process
+	for place := range m.slots {
+		if p := m.at(place); p != nil {
+			p.fault.Fail(e.Op, e.Pick, fault.None)
+			p.fault.Fail(e.Op, 1, fault.Fatal)
+			armed = append(armed, p)
+		}
+	}
+	m.rest(12 * time.Second)
+	for _, p := range armed {
+		p.fault.Fail(e.Op, 0, fault.None)
+		if p.dead() && m.at(p.place) == p {
+			m.take(p.place)
+			m.after.Go(func() { _ = p.end(0) })
+			m.boot(p.place)
+		}
 	}
 }
 
