@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,14 +39,14 @@ func TestSlowStartEndsWithAHeartbeat(t *testing.T) {
 		start(t, app)
 		ports := must(b.Open(t.Context(), backend.Env{}))(t)
 		counts := must(ports.Store.Owners(t.Context()))(t)
-		if time.Since(begun) < 2*time.Second || len(counts) != 1 || counts[app.Instance().ID+"-1"] < 2 {
+		if time.Since(begun) < 2*time.Second || len(counts) != 1 ||
+			slices.Max(slices.Collect(maps.Values(counts))) < 2 {
 			t.Errorf("after %v: %v", time.Since(begun), counts)
 		}
 	})
 }
 
-// A live process that was declared dead learns so from its next claim. It cancels its runs and continues as a new
-// owner.
+// A live process that was declared dead cancels a run when it claims the same task again, at the latest.
 func TestExpiredOwnerContinuesAtItsNextClaim(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
@@ -69,9 +70,10 @@ func TestExpiredOwnerContinuesAtItsNextClaim(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		must(q.Wait(t.Context(), first))(t)
-		if took := time.Since(begun); took > 1500*time.Millisecond { // a suspected task waits for a second
+		if took := time.Since(begun); took > 500*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
+		synctest.Wait() // for the end of the first run
 		mu.Lock()
 		defer mu.Unlock()
 		if len(causes) != 1 || !errors.Is(causes[0], af.ErrLeaseLost) {
@@ -120,7 +122,7 @@ func (l lateHeartbeats) Beat(ctx context.Context, owner string, count int64) err
 	}
 	err := l.Store.Beat(ctx, owner, count)
 	if l.late.Load() {
-		time.Sleep(2400 * time.Millisecond)
+		time.Sleep(1900 * time.Millisecond)
 	}
 	return err
 }
@@ -146,7 +148,7 @@ func TestRunsEndWithinALeaseOfTheLastHeartbeat(t *testing.T) {
 		late.Store(true)
 		time.Sleep(time.Second) // the heartbeat of 3 s is in flight
 		gone.Store(true)
-		if at := <-ended; at >= 13*time.Second {
+		if at := <-ended; at > 19500*time.Millisecond {
 			t.Errorf("the last heartbeat arrived at 3 s, and the run ended at %v", at)
 		}
 		late.Store(false)

@@ -3,13 +3,16 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 )
 
 // A process that is unreachable cancels its runs before another one runs its tasks, even if their clocks differ by 2 %.
@@ -23,6 +26,8 @@ func TestUnreachableProcessCancelsFirst(t *testing.T) {
 	}{
 		"store_lost": {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Refused) },
 			20 * time.Second, 6 * time.Second},
+		"default_lease": {heartbeat.DefaultLease, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) },
+			25 * time.Second, 14 * time.Second},
 		"store_hangs": {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) },
 			20 * time.Second, 6 * time.Second},
 		"store_hangs_lease_60": {time.Minute, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 70 * time.Second,
@@ -34,7 +39,7 @@ func TestUnreachableProcessCancelsFirst(t *testing.T) {
 		"disconnected_and_store_lost": {time.Minute, func(b *fault.Backend) {
 			b.Disconnect()
 			b.Fail("Beat", 1e6, fault.Hung)
-		}, 12 * time.Second, 800 * time.Millisecond},
+		}, 12 * time.Second, 700 * time.Millisecond},
 		"disconnected": {10 * time.Second, func(b *fault.Backend) { b.Disconnect() }, 0, time.Hour},
 	} {
 		for _, slow := range []bool{true, false} {
@@ -86,6 +91,80 @@ func TestUnreachableProcessCancelsFirst(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// troubledHeartbeats is a store whose heartbeats fail with the error of fail, if there is one.
+type troubledHeartbeats struct {
+	backend.Store
+	fail func(ctx context.Context) error
+}
+
+func (s troubledHeartbeats) Beat(ctx context.Context, owner string, count int64) error {
+	if err := s.fail(ctx); err != nil {
+		return err
+	}
+	return s.Store.Beat(ctx, owner, count)
+}
+
+// With the default lease, nothing is cancelled or runs twice while heartbeats take almost as long as their timeout, or
+// fail for as long as an election takes. It makes no difference that another process, with a short lease, is not
+// affected and could declare this one dead.
+func TestElectionCancelsNothing(t *testing.T) {
+	const election = 12 * time.Second
+	for name, trouble := range map[string]func(ctx context.Context, since time.Duration) error{
+		"slow": func(context.Context, time.Duration) error {
+			time.Sleep(1900 * time.Millisecond)
+			return nil
+		},
+		"refused": func(_ context.Context, since time.Duration) error {
+			if since < election {
+				return errDown
+			}
+			return nil
+		},
+		"hanging": func(ctx context.Context, since time.Duration) error {
+			if since < election {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for offset := range 5 {
+				bubble(t, func(t *testing.T) {
+					world := memory.New(memory.HintIDs(4096))
+					var begun atomic.Pointer[time.Time]
+					fail := func(ctx context.Context) error {
+						if at := begun.Load(); at != nil {
+							return trouble(ctx, time.Since(*at))
+						}
+						return nil
+					}
+					victim := altered{world, func(p *backend.Ports) { p.Store = troubledHeartbeats{p.Store, fail} }}
+					run := func(ctx context.Context, n int) (int, error) {
+						select {
+						case <-ctx.Done():
+							t.Errorf("cancelled: %v", context.Cause(ctx))
+						case <-time.After(time.Minute):
+						}
+						return n, nil
+					}
+					_, q := work(t, victim, jobWorker, run)
+					id := must(q.Submit(t.Context(), 1))(t)
+					synctest.Wait()
+					work(t, world, jobWorker, run, af.Lease(3*time.Second))
+					time.Sleep(3*time.Second + time.Duration(offset)*220*time.Millisecond)
+					now := time.Now()
+					begun.Store(&now)
+					must(q.Wait(t.Context(), id))(t)
+					if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 {
+						t.Errorf("it ran %d times", task.Fence)
+					}
+				})
+			}
+		})
 	}
 }
 

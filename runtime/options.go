@@ -94,7 +94,7 @@ func MaxInFlight(calls, bytes int) AppOption {
 }
 
 // Lease sets the time without a heartbeat after which other processes declare this one dead and run its tasks. The
-// default is 10 s. [Open] rejects less than 3 s. If this process can't send a heartbeat for 0.8 leases, it cancels its
+// default is 20 s. [Open] rejects less than 3 s. If this process can't send a heartbeat for 0.8 leases, it cancels its
 // own tasks with [ErrLeaseLost].
 func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d } }
 

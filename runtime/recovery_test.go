@@ -85,7 +85,7 @@ func TestProcessWithoutHeartbeatsClaimsNothing(t *testing.T) {
 		b, _ := process(t, world, fault.Plan{}, jobWorker, count(&sick))
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		b.Fail("Beat", 1000, fault.Refused)
-		time.Sleep(6 * time.Second)
+		time.Sleep(11 * time.Second) // more than half a lease
 		id := must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(time.Minute)
 		process(t, world, fault.Plan{}, jobWorker, count(&well))
@@ -146,8 +146,8 @@ func TestPoolClaimsAfterFirstHeartbeat(t *testing.T) {
 		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
 		time.Sleep(2500 * time.Millisecond)
-		b.Fail("Beat", 7, fault.Refused) // the heartbeats from 3 s to 9 s
-		time.Sleep(7 * time.Second)
+		b.Fail("Beat", 12, fault.Refused) // the heartbeats from 3 s to 14 s
+		time.Sleep(12 * time.Second)
 		id := must(client.Submit(t.Context(), 1))(t)
 		begun := time.Now()
 		must(q.Wait(t.Context(), id))(t)

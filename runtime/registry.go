@@ -136,7 +136,7 @@ func newRegistry(c *core) *registry {
 // unavailable, run retries.
 func (r *registry) begin(ctx context.Context) {
 	r.started = time.Now()
-	ctx, cancel := context.WithTimeout(ctx, r.core.app.settings.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, heartbeat.Timeout(r.core.app.settings.lease))
 	defer cancel()
 	r.storeContracts(ctx)
 	r.announce(ctx)

@@ -137,7 +137,7 @@ func TestUnwritableResultIsInHealth(t *testing.T) {
 			func(_ context.Context, n int) (int, error) { time.Sleep(time.Second); return n, nil })
 		id := must(q.Submit(t.Context(), 1))(t)
 		poison.Store(id)
-		time.Sleep(5 * time.Second)
+		time.Sleep(10 * time.Second)
 		if err := app.Ready(); err != nil {
 			t.Errorf("too early: %v", err)
 		}

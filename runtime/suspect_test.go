@@ -10,9 +10,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// If the transport detects the death of a process, its tasks run again elsewhere within 2.6 s, plus a second for
-// suspected tasks. This holds for kills at any time between two heartbeats and two checks of the failure detector.
-func TestTaskOfKilledProcessRunsAgainWithinTwoHeartbeats(t *testing.T) {
+// If the transport detects the death of a process and delivers the hints of its tasks again, they run elsewhere within
+// 1.75 s. This holds for kills at any time between two heartbeats and two checks of the failure detector.
+func TestTaskOfKilledProcessRunsAgainWithinTwoSeconds(t *testing.T) {
 	for step := range 8 {
 		bubble(t, func(t *testing.T) {
 			world := fault.Around(memory.New(memory.HintIDs(4096)))
@@ -31,9 +31,11 @@ func TestTaskOfKilledProcessRunsAgainWithinTwoHeartbeats(t *testing.T) {
 			time.Sleep(3*time.Second + time.Duration(step)*70*time.Millisecond)
 			killed := time.Now()
 			victim.Crash()
-			if took := (<-again).Sub(killed); took > 3600*time.Millisecond || took < 2*time.Second {
+			took := (<-again).Sub(killed)
+			if took > 1750*time.Millisecond || took < time.Second {
 				t.Errorf("ran again %v after the kill", took)
 			}
+			t.Log(took)
 			if task := must(other.Get(t.Context(), id))(t); task.Crashes != 0 {
 				t.Errorf("%d crashes", task.Crashes)
 			}

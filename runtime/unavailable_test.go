@@ -80,7 +80,7 @@ func TestSubmitFailsFastIfTheStoreIsUnavailable(t *testing.T) {
 		}
 		world.Down(false)
 		submit(4)
-		time.Sleep(12 * time.Second)
+		time.Sleep(22 * time.Second)
 		submit(1)
 		world.Up()
 		time.Sleep(2 * time.Second)

@@ -59,7 +59,7 @@ func (v *versions) begin(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.core.app.settings.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, heartbeat.Timeout(v.core.app.settings.lease))
 	defer cancel()
 	v.refresh(ctx)
 }

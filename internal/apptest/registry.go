@@ -102,12 +102,12 @@ func services(w *world) {
 
 // deadInstance announces an instance that then falls silent, as if its process had been killed.
 func deadInstance(w *world) {
-	client := w.open(nil, af.Lease(3*time.Second))
+	client := w.open(nil)
 	ports, err := w.backend.Open(w.Context(),
 		backend.Env{Instance: af.Instance{ID: "ghost", IP: "192.0.2.9"}, Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	defer func() { w.must(ports.Close(context.Background())) }()
-	w.must(ports.Store.Beat(w.Context(), "ghost-1", 1))
+	w.must(ports.Store.Beat(w.Context(), "ghost-1l3000", 1)) // its lease is 3 s
 	w.must(ports.Coordinator.Announce(w.Context(), "instance", "ghost",
 		json.RawMessage(`{"ip":"192.0.2.9","node":"n","host":"h"}`)))
 	there := func() bool {

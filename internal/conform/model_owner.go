@@ -104,7 +104,9 @@ func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *mo
 			t.end(backend.StatusFailed)
 			return
 		}
-		t.RunAt = now.UTC().Add(min(time.Second<<s.Losses, 5*time.Minute))
+		if s.Losses > 0 {
+			t.RunAt = now.UTC().Add(min(time.Second<<(s.Losses-1), 5*time.Minute))
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ var transitions = [...]Transition{
 	},
 	{
 		7, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{FailureDetector}, []Guard{OwnerExpired},
-		"attempt−1; unless the owner was draining, a suspect, due in 1 s × 2ⁿ, and crashes+1 if it was the only " +
+		"attempt−1; unless the owner was draining, a suspect, due at once the first time and then in 1 s × 2ⁿ, and crashes+1 if it was the only " +
 			"suspect there",
 	},
 	{

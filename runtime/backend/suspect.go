@@ -31,7 +31,8 @@ const (
 	heartbeat = time.Second
 	// leastSuspicion is the minimum of Suspect.For. Shorter durations depend on how busy the machine was.
 	leastSuspicion = 200 * time.Millisecond
-	// suspectWait is how long a suspect waits after its first loss. It doubles with each loss, up to maxSuspectWait.
+	// suspectWait is how long a suspect waits after its second loss. It doubles with each loss, up to maxSuspectWait.
+	// After the first loss it doesn't wait, because few processes are killed by a task.
 	suspectWait    = time.Second
 	maxSuspectWait = 5 * time.Minute
 )
@@ -116,7 +117,10 @@ func (l *Loss) Free(t *Task) (wait time.Duration) {
 			return 0
 		}
 	}
-	return min(suspectWait<<min(s.Losses-1, 30), maxSuspectWait)
+	if s.Losses == 1 {
+		return 0
+	}
+	return min(suspectWait<<min(s.Losses-2, 30), maxSuspectWait)
 }
 
 // Refund reverts the effect of the loss of an owner on a task. It returns false if there was none. Final tasks are not

@@ -59,7 +59,7 @@ func defaults() config.Config {
 		Logger:   config.Logger{Path: "logs", Level: slog.LevelInfo},
 		Embedded: config.Embedded{Path: ".af/af.db", Durability: config.DurabilityNormal},
 		Tasks: config.Tasks{Retention: config.Retention{Age: 7 * day, Max: 100000},
-			Lease: 10 * time.Second, WrongVersionAfter: day},
+			Lease: 20 * time.Second, WrongVersionAfter: day},
 	}
 }
 

@@ -33,7 +33,7 @@
 //	  retention:
 //	    age: 168h
 //	    max: 100000
-//	  lease: 10s
+//	  lease: 20s
 //	  wrong_version_after: 24h
 //
 // [Load] reads a file, [Parse] parses its content, [Default] returns the configuration of an empty file, and [Keys]

@@ -62,7 +62,7 @@ func ExampleKeys() {
 	// | tasks.retention | mapping |  | how long finished tasks are kept; the limit reached first applies |
 	// | tasks.retention.age | duration | 168h | age at which a finished task is removed |
 	// | tasks.retention.max | integer | 100000 | maximum number of finished tasks kept in a queue |
-	// | tasks.lease | duration | 10s | time without heartbeats after which an instance counts as dead and others take over its tasks, at least 3s |
+	// | tasks.lease | duration | 20s | time without heartbeats after which an instance counts as dead and others take over its tasks, at least 3s |
 	// | tasks.wrong_version_after | duration | 24h | how long a task submitted by another version of the program waits for a worker of that version |
 	// | tasks.ip | IP address |  | address this instance reports; detected if unset |
 }

@@ -199,7 +199,7 @@ var otherRows = []row{
 		func(c *Config) *time.Duration { return &c.Tasks.Retention.Age }),
 	key("tasks.retention.max", integer(1, 1_000_000_000), "100000", "maximum number of finished tasks kept in a queue",
 		func(c *Config) *int { return &c.Tasks.Retention.Max }),
-	key("tasks.lease", duration(3*time.Second), "10s",
+	key("tasks.lease", duration(3*time.Second), "20s",
 		"time without heartbeats after which an instance counts as dead and others take over its tasks, at least 3s",
 		func(c *Config) *time.Duration { return &c.Tasks.Lease }),
 	key("tasks.wrong_version_after", duration(time.Second), "24h",

@@ -137,7 +137,7 @@ func TestConfigsPrintWhole(t *testing.T) {
 		"TLS:{Enabled:false CAFile: " +
 		"CertFile: KeyFile: ServerName:} PoolSize:20 DialTimeout:5s} RabbitMQ:<nil> Servers:{StartDegraded:false} " +
 		"Logger:{Path:logs Level:INFO} " +
-		"Embedded:{Path:.af/af.db Durability:normal} Tasks:{Retention:{Age:168h0m0s Max:100000} Lease:10s " +
+		"Embedded:{Path:.af/af.db Durability:normal} Tasks:{Retention:{Age:168h0m0s Max:100000} Lease:20s " +
 		"WrongVersionAfter:24h0m0s IP:} Root:}"
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
 		if got := fmt.Sprintf(verb, c); got != want {

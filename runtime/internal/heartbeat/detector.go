@@ -38,8 +38,12 @@ func (h *Heartbeat) Detect(ctx context.Context) {
 	var hurry <-chan time.Time
 	var alarmed time.Time
 	detect := func() {
-		if doubt := h.detect(ctx); doubt || time.Since(alarmed) < absentAfter+Every {
-			hurry = time.After(suspectEvery)
+		again := h.detect(ctx)
+		if again == 0 && time.Since(alarmed) < absentAfter+Every {
+			again = suspectEvery
+		}
+		if again > 0 {
+			hurry = time.After(again)
 		}
 	}
 	for {
@@ -70,9 +74,9 @@ func (h *Heartbeat) Suspect() { h.alarms.Set() }
 
 // detect declares owners dead whose counters are unchanged for their lease, or for less if their instances are also
 // disconnected, and owners that the store knows to be dead. After an outage of the store the watch starts over, so
-// that the outage isn't held against any owner. doubt reports whether to look again before the next heartbeat.
-func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
-	opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
+// that the outage isn't held against any owner. again is when to look again, or 0 for after the usual interval.
+func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
+	opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 	defer cancel()
 	counts, err := h.Store.Owners(opCtx)
 	now := time.Now()
@@ -81,7 +85,7 @@ func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
 		clear(h.detector.watched)
 	}
 	if err != nil {
-		return false
+		return 0
 	}
 	h.detector.looked = now
 	delete(counts, h.Owner())
@@ -98,8 +102,10 @@ func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
 			w = watch{count: count, since: now}
 			h.detector.watched[name] = w
 		}
-		doubt = doubt || sees && now.Sub(w.since) > Every/2
-		if now.Sub(w.since) >= h.span(absentAfter-absentFor-suspectEvery) {
+		if sees && now.Sub(w.since) > Every/2 {
+			again = suspectEvery
+		}
+		if now.Sub(w.since) >= h.span(absentAfterOf(name)-absentFor-suspectEvery) {
 			quiet = append(quiet, name)
 		}
 	}
@@ -108,12 +114,32 @@ func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
 	for name, count := range counts {
 		still := now.Sub(h.detector.watched[name].since)
 		switch {
-		case slices.Contains(dead, name), still >= h.span(leaseOf(name, h.Lease)),
-			still >= h.span(absentAfter) && slices.Contains(absent, name):
+		case slices.Contains(dead, name), still >= h.span(leaseOf(name)),
+			still >= h.span(absentAfterOf(name)) && slices.Contains(absent, name):
 			h.expire(opCtx, name, count)
 		}
+		if left := h.absentIn(name, now); left > 0 {
+			again = min(again, left)
+		}
 	}
-	return doubt
+	return again
+}
+
+// absentIn returns when to look again at an owner that is now disconnected, or 0 if it isn't or has no more time. It
+// saves up to suspectEvery until a killed process is declared dead.
+func (h *Heartbeat) absentIn(name string, now time.Time) time.Duration {
+	w, ok := h.detector.watched[name]
+	if !ok || w.absent.IsZero() {
+		return 0
+	}
+	at := w.since.Add(h.span(absentAfterOf(name)))
+	if since := w.absent.Add(h.span(absentFor)); since.After(at) {
+		at = since
+	}
+	if at.Before(now) {
+		return 0
+	}
+	return max(at.Sub(now), suspectEvery/10)
 }
 
 // absent returns the owners whose instances have been disconnected from the transport for absentFor while their

@@ -2,7 +2,8 @@
 //
 // # Heartbeats
 //
-// A process that runs tasks is an owner in the store. Every second it raises the owner's counter ([Heartbeat.Run]).
+// A process that runs tasks is an owner in the store. Every second it raises the owner's counter ([Heartbeat.Run]),
+// and twice as often while tasks run, if a lost connection to the transport could be held against it.
 // If its heartbeats fail, it cancels its running tasks before other processes may declare it dead
 // ([Heartbeat.Guard]); lease.go has the times and the proof. After its owner was declared dead, a process continues
 // as a new owner.
@@ -53,6 +54,8 @@ type Config struct {
 	// Available logs that an operation that failed with err succeeds again.
 	Available func(message string, err error, args ...any)
 
+	// Busy reports whether this process runs tasks.
+	Busy func() bool
 	// Cancel cancels all running tasks: the lease is lost or about to expire.
 	Cancel func()
 	// Reconcile requests a comparison of the store's view of this process's tasks with the running ones.
@@ -161,7 +164,7 @@ func (h *Heartbeat) Renew(ctx context.Context) {
 	if !late {
 		return
 	}
-	opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
+	opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 	defer cancel()
 	if err := h.beat(opCtx); err != nil && ctx.Err() == nil {
 		h.recordOutcome(err)
@@ -172,7 +175,7 @@ func (h *Heartbeat) Renew(ctx context.Context) {
 // returns when the store has confirmed it or ctx ends.
 func (h *Heartbeat) Drain(ctx context.Context) {
 	for {
-		opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
+		opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 		err := h.Store.Drain(opCtx, h.Owner())
 		cancel()
 		if err == nil || backend.CodeOf(err) == backend.ErrAborted || !retry.Sleep(ctx, retry.Jitter(retry.MinPoll)) {
@@ -203,16 +206,19 @@ func (h *Heartbeat) Finish(ctx context.Context, timeout time.Duration) error {
 
 // Run sends heartbeats until ctx ends. It blocks on nothing else, so a process that is slow in other ways isn't dead.
 func (h *Heartbeat) Run(ctx context.Context) {
-	tick := time.NewTicker(h.span(Every))
+	tick := time.NewTicker(h.span(busyEvery))
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+			if !h.due() {
+				continue
+			}
 		case <-h.hurry.C():
 		case <-ctx.Done():
 			return
 		}
-		opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
+		opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 		err := h.beat(opCtx)
 		cancel()
 		if ctx.Err() == nil {
@@ -220,6 +226,16 @@ func (h *Heartbeat) Run(ctx context.Context) {
 		}
 		h.Beaten()
 	}
+}
+
+// due reports whether to send a heartbeat at a tick.
+func (h *Heartbeat) due() bool {
+	if _, _, blind := h.visible(); !blind && h.Busy() {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.sent) >= h.span(Every-busyEvery/2)
 }
 
 // beat raises the counter. If the owner was declared dead, it returns nil: this process continues as a new owner.
@@ -271,7 +287,7 @@ func (h *Heartbeat) refundTasks(ctx context.Context) {
 	names := h.refunds
 	h.mu.Unlock()
 	for _, name := range names {
-		opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
+		opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 		err := h.Store.Refund(opCtx, name)
 		cancel()
 		if err != nil {

@@ -23,22 +23,35 @@ import (
 // the heartbeat, and the detector from seeing its effect, each on its own monotonic clock. inTime is the inequality
 // that allows for clock and scheduler errors. Handlers that ignore cancellation are the exception; those that run in
 // their own process (isolation=process) are killed.
+//
+// An outage of the store cancels nothing if it is shorter than cancelAfter(lease), less a period and the timeout of a
+// heartbeat that is under way when it ends. With the default lease that covers the election of a primary by MongoDB's
+// default timeouts, which takes up to 12 s after a kill.
 const (
 	// DefaultLease and MinLease are the default and the minimum of an owner's lease.
-	DefaultLease = 10 * time.Second
+	DefaultLease = 20 * time.Second
 	MinLease     = 3 * time.Second
 
 	// absentAfter is how long the counter of a disconnected owner must be unchanged, and absentFor how long the owner
 	// must be disconnected. The notice of a closed connection takes a moment to arrive.
-	absentAfter = 2*Every + Every/4
+	absentAfter = Every + 3*Every/5
 	absentFor   = Every / 2
 	// unseenAfter is how long a process that may be invisible to others continues without a successful heartbeat.
-	unseenAfter = 2*Every - Every/5
+	unseenAfter = Every + Every/4
+	// busyEvery is the interval of heartbeats while tasks run, if others may declare this process absent. It leaves as
+	// much of unseenAfter for one more heartbeat as a connection can be lost after the last one.
+	busyEvery = Every / 2
 	// guardEvery bounds how late the guard notices that this process is invisible, or cancels its tasks.
 	guardEvery = Every / 4
 	// clockError is the maximum error of a clock's rate, in percent.
 	clockError = 2
+
+	// maxTimeout bounds one heartbeat, so that several fit into any usual lease.
+	maxTimeout = 2 * time.Second
 )
+
+// Timeout returns the timeout of a heartbeat, and of other operations that are repeated until they succeed.
+func Timeout(lease time.Duration) time.Duration { return min(maxTimeout, lease/4) }
 
 // cancelAfter is how long a process continues without a successful heartbeat.
 func cancelAfter(lease time.Duration) time.Duration { return lease * 8 / 10 }
@@ -57,28 +70,42 @@ func CheckLease(lease time.Duration) *backend.Error {
 	return nil
 }
 
-// ownerName returns the name of an instance's nth owner. It contains a lease other than the default, so that others
-// use this process's lease.
+// ownerName returns the name of an instance's nth owner. It contains the lease, so that others use this process's.
 func ownerName(instance string, n int, lease time.Duration) string {
-	name := instance + "-" + strconv.Itoa(n)
-	if lease != DefaultLease {
-		name += leaseMark + strconv.FormatInt(lease.Milliseconds(), 10)
-	}
-	return name
+	return instance + "-" + strconv.Itoa(n) + absentMark + leaseMark + strconv.FormatInt(lease.Milliseconds(), 10)
 }
 
-const leaseMark = "l"
+const (
+	leaseMark = "l"
+	// absentMark is in the names of owners that cancel unseenAfter their last heartbeat. Those of earlier versions
+	// continued for longer.
+	absentMark = "a"
+
+	// unmarkedLease and unmarkedAbsentAfter apply to owners of earlier versions. Those had a mark for another lease
+	// than the default, and none for absence.
+	unmarkedLease       = 10 * time.Second
+	unmarkedAbsentAfter = 2*Every + Every/4
+)
 
 // InstanceOf returns the instance id of an owner.
 func InstanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
 
-// leaseOf returns the lease in an owner's name, or otherwise if there is none.
-func leaseOf(owner string, otherwise time.Duration) time.Duration {
+// leaseOf returns the lease in an owner's name.
+func leaseOf(owner string) time.Duration {
 	_, ms, _ := strings.Cut(owner[len(InstanceOf(owner)):], leaseMark)
 	if n, err := strconv.ParseInt(ms, 10, 64); err == nil && n > 0 && n <= int64(maxLease/time.Millisecond) {
 		return time.Duration(n) * time.Millisecond
 	}
-	return otherwise
+	return unmarkedLease
+}
+
+// absentAfterOf returns how long the owner's counter must be unchanged until absence is evidence.
+func absentAfterOf(owner string) time.Duration {
+	marks, _, _ := strings.Cut(owner[len(InstanceOf(owner)):], leaseMark)
+	if strings.HasSuffix(marks, absentMark) {
+		return absentAfter
+	}
+	return unmarkedAbsentAfter
 }
 
 // maxLease bounds the lease in a name from the store.

@@ -30,20 +30,41 @@ func TestOwnerCancelsInTime(t *testing.T) {
 	}
 }
 
-// Others use the owner's lease, which is part of its name unless it is the default.
+// Others use the owner's lease, which is part of its name. Owners of earlier versions have neither mark, or only a lease,
+// and cancel later when they may be invisible.
 func TestOwnerNameContainsLease(t *testing.T) {
-	for _, c := range []struct {
-		lease time.Duration
-		want  string
-	}{{DefaultLease, "AB-C-3"}, {time.Minute, "AB-C-3l60000"}, {MinLease, "AB-C-3l3000"}} {
-		name := ownerName("AB-C", 3, c.lease)
-		if name != c.want || InstanceOf(name) != "AB-C" || leaseOf(name, DefaultLease) != c.lease {
-			t.Errorf("%v: %q of %q, %v", c.lease, name, InstanceOf(name), leaseOf(name, DefaultLease))
+	for _, lease := range []time.Duration{DefaultLease, time.Minute, MinLease, 10 * time.Second} {
+		name := ownerName("AB-C", 3, lease)
+		if InstanceOf(name) != "AB-C" || leaseOf(name) != lease || absentAfterOf(name) != absentAfter {
+			t.Errorf("%v: %q of %q, %v, %v", lease, name, InstanceOf(name), leaseOf(name), absentAfterOf(name))
 		}
 	}
 	for _, name := range []string{"", "x", "x-1", "x-1l", "x-1l-5", "x-1l0", "x-1lx", "x-1l99999999999999"} {
-		if got := leaseOf(name, 7*time.Second); got != 7*time.Second {
-			t.Errorf("%q: %v", name, got)
+		if got := leaseOf(name); got != 10*time.Second {
+			t.Errorf("%q: a lease of %v", name, got)
 		}
+	}
+	for _, name := range []string{"", "x", "a-1", "AB-Ca-3l60000", "x-1l3000", "x-1la"} {
+		const unseenAfter = 2*Every - Every/5 // of earlier versions
+		if got := absentAfterOf(name); !inTime(unseenAfter, got) {
+			t.Errorf("%q: absent after %v", name, got)
+		}
+	}
+}
+
+// A process whose connection to the transport is lost right after a heartbeat was due has time for another one. With the
+// default lease, heartbeats that hang are repeated often enough to survive an election of 12 s.
+func TestOwnerHasTimeForMoreHeartbeats(t *testing.T) {
+	if left := unseenAfter - busyEvery - guardEvery/2; left < Every/2 {
+		t.Errorf("only %v for a heartbeat after the connection is lost", left)
+	}
+	const election = 12 * time.Second
+	for _, lease := range []time.Duration{DefaultLease, time.Minute} {
+		if least := Every + election + Timeout(lease); cancelAfter(lease) <= least {
+			t.Errorf("a lease of %v: cancelled after %v, want more than %v", lease, cancelAfter(lease), least)
+		}
+	}
+	if tries := cancelAfter(MinLease) / (Every + Timeout(MinLease)); tries < 1 {
+		t.Errorf("the shortest lease has time for %d heartbeats that hang", tries)
 	}
 }

@@ -84,7 +84,11 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	p.mu.Lock()
 	p.slots++
 	p.running[a.key()] = a
+	last := p.running[claimed{t.ID, t.Fence - 1}]
 	p.mu.Unlock()
+	if last != nil { // the owner was declared dead, and no heartbeat or reconciliation has noticed it yet
+		last.cancel(ErrLeaseLost)
+	}
 	a.stop = stop
 	if !p.e.heartbeat.Holds(c.Owner) { // the claim's reply came too late: from now on the failure detector handles it
 		a.cancel(ErrLeaseLost)

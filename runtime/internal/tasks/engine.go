@@ -150,6 +150,7 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		Available: func(message string, err error, args ...any) {
 			e.Log.Log(e.ctx, e.LevelOf(err, slog.LevelInfo), message, args...)
 		},
+		Busy:      e.busy,
 		Cancel:    func() { e.cancelRuns(ErrLeaseLost) },
 		Reconcile: func() { e.reconciler.now() },
 		Moved:     e.moved,

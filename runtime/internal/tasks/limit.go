@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
@@ -48,7 +49,7 @@ func (l *limiter) now() {
 
 // begin reads the initial limits. If that fails, pools claim nothing until a read succeeds.
 func (l *limiter) begin(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, l.e.heartbeat.Lease/4)
+	ctx, cancel := context.WithTimeout(ctx, heartbeat.Timeout(l.e.Lease))
 	defer cancel()
 	var err error
 	if l.first, err = l.e.ReadLimits(ctx); err != nil {

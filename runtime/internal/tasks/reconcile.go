@@ -56,7 +56,7 @@ func (r *reconciler) reconcile(ctx context.Context) {
 	owner := e.heartbeat.Owner()
 	before := map[claimed]bool{}
 	e.eachRun(func(a *attempt) { before[a.key()] = true })
-	opCtx, cancel := context.WithTimeout(ctx, e.heartbeat.Lease/4)
+	opCtx, cancel := context.WithTimeout(ctx, heartbeat.Timeout(e.Lease))
 	defer cancel()
 	owned, err := e.Ports.Store.Owned(opCtx, owner)
 	if err != nil || owner != e.heartbeat.Owner() {
@@ -166,6 +166,19 @@ func (e *Engine) eachRun(fn func(*attempt)) {
 		}
 		p.mu.Unlock()
 	}
+}
+
+// busy reports whether anything runs here.
+func (e *Engine) busy() bool {
+	for _, p := range e.pools {
+		p.mu.Lock()
+		n := p.slots
+		p.mu.Unlock()
+		if n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // cancelRuns cancels every attempt that runs here.
