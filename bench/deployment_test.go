@@ -81,6 +81,7 @@ func serversConfig(tb testing.TB) config.Config {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	cfg.Logger = config.Logger{} // no files
 	return cfg
 }
 

@@ -76,7 +76,8 @@ var (
 	_ TaskClient = (*App)(nil)
 )
 
-// Open opens an App on a backend. ctx limits the time for opening, including connecting. It has no effect after Open
+// Open opens an App on a backend. If the backend was made from a configuration, as by package auto or servers, the
+// configuration's sections tasks and logger apply, and opts take precedence. ctx limits the time for opening, including connecting. It has no effect after Open
 // has returned.
 func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := checkContext(ctx, "Open"); err != nil {
@@ -86,6 +87,9 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		return nil, NewError(ErrInvalidArgument, "Open: the backend is nil")
 	}
 	s := defaults()
+	if c, ok := b.(backend.Configured); ok {
+		s.configure(c.Settings())
+	}
 	for _, o := range opts {
 		if o != nil {
 			o(&s)

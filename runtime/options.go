@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -39,6 +40,15 @@ func defaults() settings {
 		wrongVersion: 24 * time.Hour, maxCrashes: 3,
 		child: childSettings{grace: childGrace},
 	}
+}
+
+// configure applies the settings of a backend's configuration.
+func (s *settings) configure(c backend.Settings) {
+	s.ip = cmp.Or(c.IP, s.ip)
+	s.lease = cmp.Or(c.Lease, s.lease)
+	s.retention = cmp.Or(c.Retention, s.retention)
+	s.wrongVersion = cmp.Or(c.WrongVersionAfter, s.wrongVersion)
+	s.openLog = c.OpenLog
 }
 
 // Logger sets the App's logger. The default, and nil, is slog.Default.

@@ -76,6 +76,7 @@ var arrows = []row{
 
 	{"runtime/cron", nil, []string{"github.com/robfig/cron/v3"}},
 	{"runtime/backend", nil, nil},
+	{"runtime/backend/internal/appsettings", []string{"runtime/backend", "runtime/config", "runtime/logs"}, nil},
 	{"runtime/backend/internal/events", []string{"runtime/backend", "runtime/internal/signal"}, nil},
 	{"runtime/backend/internal/envelope", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/connstate", []string{"runtime/backend"}, nil},
@@ -109,11 +110,11 @@ var arrows = []row{
 		[]string{"github.com/redis/go-redis/v9"}},
 	{"runtime/backend/servers",
 		[]string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo",
-			"runtime/backend/redis", "runtime/config"},
+			"runtime/backend/redis", "runtime/backend/internal/appsettings", "runtime/config"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it returns the driver's database
 	{"runtime/backend/auto",
 		[]string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config",
-			"runtime/internal/machine/full", "runtime/logs"}, nil},
+			"runtime/backend/internal/appsettings", "runtime/internal/machine/full"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend", "runtime/internal/retry", "runtime/internal/signal"}, nil},

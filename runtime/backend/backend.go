@@ -31,6 +31,7 @@ package backend
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
 // A Backend is something that the runtime can run on, such as an SQLite file or a set of servers. Creating one has no
@@ -39,6 +40,23 @@ type Backend interface {
 	// Open connects and returns the open ports, which the caller must close. ctx bounds only Open itself. Configuration
 	// errors and unreachable servers are reported here.
 	Open(ctx context.Context, env Env) (*Ports, error)
+}
+
+// A Configured is a Backend made from a configuration that also has settings of the App. They apply unless an option of
+// the App replaces them.
+type Configured interface {
+	Backend
+	Settings() Settings
+}
+
+// Settings are settings of an App. A zero field leaves the App's default.
+type Settings struct {
+	IP                string
+	Lease             time.Duration
+	Retention         Retention
+	WrongVersionAfter time.Duration
+	// OpenLog opens the App's log, and returns its handler and a function that closes it.
+	OpenLog func() (slog.Handler, func() error, error)
 }
 
 // Env describes the App that opens a backend.

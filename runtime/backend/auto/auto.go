@@ -9,15 +9,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
+	"github.com/afgen/afgen/runtime/backend/internal/appsettings"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
 	"github.com/afgen/afgen/runtime/internal/machine/full"
-	"github.com/afgen/afgen/runtime/logs"
 )
 
 // defaultFile is the file that Load("") reads.
@@ -36,7 +35,8 @@ func Load(path string) (config.Config, error) {
 	return cfg, err
 }
 
-// From returns the backend that cfg selects. Errors in cfg are reported when the backend is opened.
+// From returns the backend that cfg selects. The sections tasks and logger of cfg apply to the Apps that are opened on
+// it. Errors in cfg are reported when the backend is opened.
 func From(cfg config.Config) af.Backend {
 	kind, err := cfg.Backend()
 	switch {
@@ -49,22 +49,25 @@ func From(cfg config.Config) af.Backend {
 	if cfg.Embedded.Durability == config.DurabilityFull {
 		opts = append(opts, embedded.FullSync())
 	}
-	return embedded.File(cfg.Embedded.Path, opts...)
+	return configured{embedded.File(cfg.Embedded.Path, opts...), appsettings.From(cfg)}
 }
+
+// configured is a backend that passes the settings of a configuration to its Apps.
+type configured struct {
+	backend.Backend
+	settings backend.Settings
+}
+
+func (c configured) Settings() backend.Settings { return c.settings }
 
 // Options returns cfg's options of the App: retention, lease, the address that instances report, facts about the
 // machine, and the log. The log goes to the console and to daily files in logger.path; see package logs. It is opened
-// with the App and closed by Shutdown. An af.Logger after these options replaces it, and no files are written.
+// with the App and closed by Shutdown. An af.Logger after these options replaces it, and no files are written. With the
+// backend of [From], only the facts about the machine need these options.
 func Options(cfg config.Config) []af.AppOption {
 	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
 		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter), af.NodeFacts(describeNode),
-		af.LogTo(func() (slog.Handler, func() error, error) {
-			l, err := logs.Open(logs.Options{Dir: cfg.Logger.Path, Level: cfg.Logger.Level})
-			if err != nil {
-				return nil, nil, err
-			}
-			return l.Handler(), l.Close, nil
-		})}
+		af.LogTo(appsettings.OpenLog(cfg.Logger))}
 	if cfg.Tasks.IP != "" {
 		opts = append(opts, af.IP(cfg.Tasks.IP))
 	}

@@ -85,6 +85,27 @@ func TestLogFollowsConfiguration(t *testing.T) {
 	}
 }
 
+// The sections tasks and logger also apply without Options.
+func TestFromAppliesSettings(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg := parse(t, "tasks: {ip: 192.0.2.7}\nlogger: {path: here}\n")
+	app, err := af.Open(t.Context(), auto.From(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = app.Shutdown(context.Background()) }()
+	if ip := app.Instance().IP; ip != "192.0.2.7" {
+		t.Errorf("instance address %s", ip)
+	}
+	if files, err := filepath.Glob("here/*.log"); err != nil || len(files) != 1 {
+		t.Errorf("log files %v, %v", files, err)
+	}
+	cfg.Tasks.Lease = time.Second
+	if _, err := af.Open(t.Context(), auto.From(cfg)); !errors.Is(err, af.ErrInvalidArgument) {
+		t.Errorf("a lease of a second: %v", err)
+	}
+}
+
 func TestMachineIsReported(t *testing.T) {
 	cfg := parse(t, "embedded: {path: "+filepath.Join(t.TempDir(), "af.db")+"}\n")
 	app, err := af.Open(t.Context(), auto.From(cfg),
@@ -111,6 +132,7 @@ func TestMachineIsReported(t *testing.T) {
 }
 
 func TestOpenErrorsNameAllServers(t *testing.T) {
+	t.Chdir(t.TempDir()) // for the log
 	// Nothing listens on port 1.
 	_, err := af.Open(t.Context(), auto.From(parse(t,
 		"mongodb: {port: 1, connect_timeout: 1s}\nredis: {port: 1}\nrabbitmq: {port: 1}\n")))

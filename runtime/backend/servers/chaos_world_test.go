@@ -21,7 +21,6 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/servers"
-	"github.com/afgen/afgen/runtime/config"
 )
 
 func init() { children["chaos"] = func() int { return chaos.Child(openAddress) } }
@@ -34,7 +33,7 @@ func openAddress(text, _ string) (backend.Backend, error) {
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		return nil, err
 	}
-	cfg, err := config.Parse("config.yaml", []byte(a.yaml()), nil)
+	cfg, err := parseText(a.yaml())
 	return servers.From(cfg, servers.StartDegraded()), err
 }
 

@@ -16,11 +16,11 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-func (b *Backend) openMongo(ctx context.Context, env backend.Env, s *session) error {
+func (b *Backend) mongoConfig(env backend.Env) (mongo.Config, error) {
 	c := b.config.MongoDB
 	secure, err := tlsConfig("mongodb", c.TLS)
 	if err != nil {
-		return err
+		return mongo.Config{}, err
 	}
 	uri, address := c.URI.Reveal(), "the uri's hosts"
 	if uri == "" {
@@ -34,11 +34,18 @@ func (b *Backend) openMongo(ctx context.Context, env backend.Env, s *session) er
 	} else if u, err := url.Parse(uri); err == nil {
 		address = u.Host
 	}
-	s.mongo, err = mongo.New(mongo.Config{
+	return mongo.Config{
 		URI: uri, Address: address, Database: c.DB, AppName: "afgen " + env.Instance.ID, TLS: secure, MaxPool: c.MaxPool,
 		ConnectTimeout: c.ConnectTimeout, Logger: env.Logger,
-	})
+	}, nil
+}
+
+func (b *Backend) openMongo(ctx context.Context, env backend.Env, s *session) error {
+	c, err := b.mongoConfig(env)
 	if err != nil {
+		return err
+	}
+	if s.mongo, err = mongo.New(c); err != nil {
 		return err
 	}
 	if err := s.mongo.Prepare(ctx); err != nil && !b.tolerable(ctx, err) {
@@ -47,18 +54,22 @@ func (b *Backend) openMongo(ctx context.Context, env backend.Env, s *session) er
 	return nil
 }
 
-func (b *Backend) openRedis(ctx context.Context, env backend.Env, s *session) error {
+func (b *Backend) redisConfig(env backend.Env) (redis.Config, error) {
 	c := b.config.Redis
 	secure, err := tlsConfig("redis", c.TLS)
-	if err != nil {
-		return err
-	}
-	s.redis, err = redis.Open(redis.Config{
+	return redis.Config{
 		URI: c.URI.Reveal(), Addr: net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), DB: c.DB, Username: c.Username,
 		Password: c.Password.Reveal(), TLS: secure, PoolSize: c.PoolSize, DialTimeout: c.DialTimeout, Logger: env.Logger,
 		Prefix: "af:" + b.config.MongoDB.DB + ":", // shared by the programs that share the database
-	})
+	}, err
+}
+
+func (b *Backend) openRedis(ctx context.Context, env backend.Env, s *session) error {
+	c, err := b.redisConfig(env)
 	if err != nil {
+		return err
+	}
+	if s.redis, err = redis.Open(c); err != nil {
 		return err
 	}
 	if err := s.redis.Ping(ctx); err != nil && !b.tolerable(ctx, err) {
@@ -67,23 +78,28 @@ func (b *Backend) openRedis(ctx context.Context, env backend.Env, s *session) er
 	return nil
 }
 
-func (b *Backend) openRabbit(ctx context.Context, env backend.Env, s *session) error {
+func (b *Backend) rabbitConfig(env backend.Env) (amqp.Config, error) {
 	c := b.config.RabbitMQ
 	secure, err := tlsConfig("rabbitmq", c.TLS)
-	if err != nil {
-		return err
-	}
 	var urls []string
 	if c.URI != "" {
 		urls = []string{c.URI.Reveal()}
 	}
-	s.rabbit, err = amqp.Dial(ctx, amqp.Config{
+	return amqp.Config{
 		URLs: urls, Host: c.Host, Port: c.Port, VHost: c.VHost, Username: c.Username, Password: c.Password.Reveal(),
 		TLS:            secure,
 		ConnectTimeout: c.ConnectTimeout, Heartbeat: c.Heartbeat, Instance: env.Instance, Logger: env.Logger,
 		Database: b.config.MongoDB.DB, // hints name tasks of this database
 		Quorum:   b.options.quorum, Degraded: b.options.degraded,
-	})
+	}, err
+}
+
+func (b *Backend) openRabbit(ctx context.Context, env backend.Env, s *session) error {
+	c, err := b.rabbitConfig(env)
+	if err != nil {
+		return err
+	}
+	s.rabbit, err = amqp.Dial(ctx, c)
 	return err
 }
 

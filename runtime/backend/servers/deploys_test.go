@@ -13,14 +13,13 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
-	"github.com/afgen/afgen/runtime/config"
 )
 
 func init() {
 	for name, main := range map[string]func(af.Backend) int{"deployed": apptest.Deployed,
 		"poisoned": apptest.PoisonedMain} {
 		children[name] = func() int {
-			cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+			cfg, err := parseText(os.Getenv("AF_TEST_CONFIG"))
 			if err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return 2

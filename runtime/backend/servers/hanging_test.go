@@ -15,7 +15,6 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
-	"github.com/afgen/afgen/runtime/config"
 )
 
 func init() { children["deaf"] = deafMain }
@@ -27,7 +26,7 @@ func deafMain() int {
 	if d, err := time.ParseDuration(os.Getenv("AF_TEST_DRAIN")); err == nil {
 		opts = append(opts, af.DrainTimeout(d))
 	}
-	cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+	cfg, err := parseText(os.Getenv("AF_TEST_CONFIG"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2

@@ -25,7 +25,7 @@ var jobsFor = flag.Duration("jobs", 6*time.Second, "how long to kill and restart
 
 func init() {
 	children["jobs"] = func() int {
-		cfg, err := config.Parse("env", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+		cfg, err := parseText(os.Getenv("AF_TEST_CONFIG"))
 		if err == nil {
 			err = apptest.Scheduler(servers.From(cfg), os.Stdin)
 		}

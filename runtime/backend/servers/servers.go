@@ -31,6 +31,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/amqp"
+	"github.com/afgen/afgen/runtime/backend/internal/appsettings"
 	"github.com/afgen/afgen/runtime/backend/mongo"
 	"github.com/afgen/afgen/runtime/backend/redis"
 	"github.com/afgen/afgen/runtime/config"
@@ -57,8 +58,8 @@ func Quorum() Option { return func(o *options) { o.quorum = true } }
 // error. The configuration key is servers.start_degraded.
 func StartDegraded() Option { return func(o *options) { o.degraded = true } }
 
-// From returns the backend described by the sections mongodb, redis and rabbitmq of cfg. Errors in them are reported by
-// Open.
+// From returns the backend described by the sections mongodb, redis, rabbitmq and servers of cfg. The sections tasks and
+// logger apply to the Apps that are opened on it. Errors are reported by Open.
 func From(cfg config.Config, opts ...Option) *Backend {
 	b := &Backend{config: cfg, options: options{degraded: cfg.Servers.StartDegraded}}
 	if cfg.RabbitMQ != nil {
@@ -71,6 +72,9 @@ func From(cfg config.Config, opts ...Option) *Backend {
 	}
 	return b
 }
+
+// Settings implements backend.Configured.
+func (b *Backend) Settings() backend.Settings { return appsettings.From(b.config) }
 
 // Open implements backend.Backend.
 func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {

@@ -25,11 +25,18 @@ func configured(t testing.TB) config.Config {
 
 func parse(t testing.TB, text string) config.Config {
 	t.Helper()
-	cfg, err := config.Parse("config.yaml", []byte(text), nil)
+	cfg, err := parseText(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// parseText parses a configuration and removes the section logger, so that Apps without af.Logger write no files.
+func parseText(text string) (config.Config, error) {
+	cfg, err := config.Parse("config.yaml", []byte(text), nil)
+	cfg.Logger = config.Logger{}
+	return cfg, err
 }
 
 func open(t testing.TB, cfg config.Config, register func(*af.App)) *af.App {

@@ -253,7 +253,7 @@ func TestOnlySubmitsAreTransactional(t *testing.T) {
 // diesInTx is a process that is killed before its transaction commits.
 func diesInTx() int {
 	ctx := context.Background()
-	cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+	cfg, err := parseText(os.Getenv("AF_TEST_CONFIG"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
