@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -204,6 +206,7 @@ func TestConfigMatchesCompose(t *testing.T) {
 			Image       string
 			Ports       []string
 			Environment map[string]string
+			Entrypoint  []string
 			Healthcheck struct{ Test []string }
 		}
 	}
@@ -221,6 +224,13 @@ func TestConfigMatchesCompose(t *testing.T) {
 	if cfg.RabbitMQ.Username != rabbit["RABBITMQ_DEFAULT_USER"] ||
 		cfg.MongoDB.Username != mongo["MONGO_INITDB_ROOT_USERNAME"] {
 		t.Errorf("users: %q and %q, in compose.yaml %v and %v", cfg.RabbitMQ.Username, cfg.MongoDB.Username, rabbit, mongo)
+	}
+	// The member's address must be the one that programs connect to, since they use it after the first answer.
+	address := net.JoinHostPort(cfg.MongoDB.Host, strconv.Itoa(cfg.MongoDB.Port))
+	check := strings.Join(compose.Services["mongodb"].Healthcheck.Test, " ")
+	if !strings.Contains(strings.Join(compose.Services["mongodb"].Entrypoint, " "), "--replSet rs0") ||
+		!strings.Contains(check, `_id: "rs0"`) || !strings.Contains(check, `host: "`+address+`"`) {
+		t.Errorf("the replica set of MongoDB: %+v", compose.Services["mongodb"])
 	}
 	for _, name := range []string{"RABBITMQ_PASSWORD", "MONGODB_PASSWORD", "REDIS_PASSWORD"} {
 		if v := "${" + name + ":-local}"; !bytes.Contains(content["config.yaml"], []byte(v)) ||
