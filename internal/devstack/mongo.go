@@ -60,6 +60,7 @@ func (s *Server) mongoDB() (*exec.Cmd, error) {
 // hello is what a server reports about itself before authentication.
 type hello struct {
 	WritablePrimary bool   `bson:"isWritablePrimary"`
+	Secondary       bool   `bson:"secondary"`
 	SetName         string `bson:"setName"`
 	Uninitiated     bool   `bson:"isreplicaset"` // it waits for replSetInitiate
 }

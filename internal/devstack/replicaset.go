@@ -65,6 +65,24 @@ func (rs *Replicas) Primary() (*Server, error) {
 	return nil, fmt.Errorf("devstack: the replica set has no primary after %v", patience)
 }
 
+// Await waits until one member is the primary and all others are secondaries, for at most a minute. A restarted member
+// needs a while to catch up.
+func (rs *Replicas) Await() error {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		ready := 0
+		for _, m := range rs.Members {
+			if h, err := m.hello(); err == nil && (h.WritablePrimary || h.Secondary) {
+				ready++
+			}
+		}
+		if ready == len(rs.Members) {
+			_, err := rs.Primary()
+			return err
+		}
+	}
+	return fmt.Errorf("devstack: members of the replica set are not ready after %v", patience)
+}
+
 // StepDown makes the primary hand over to another member, which must have caught up. It returns the old primary.
 func (rs *Replicas) StepDown() (*Server, error) {
 	old, err := rs.Primary()

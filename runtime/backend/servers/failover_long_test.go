@@ -94,6 +94,9 @@ func TestLongFailoverCancelsNothing(t *testing.T) {
 	defer stop()
 
 	for i, fault := range []string{"kill", "stepdown", "kill", "stepdown", "kill", "secondary", "freeze"} {
+		if err := rs.Await(); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(3 * time.Second) // heartbeats succeed
 		s.since()
 		primary, err := rs.Primary()

@@ -25,6 +25,7 @@ func (e *Engine) moved(tasks []backend.Task) {
 	}
 	for q, ids := range queues {
 		e.Wake(q, ids)
+		e.pollEverywhere(q) // a hint may wait at an instance without a free slot
 	}
 	e.ended(tasks)
 }
