@@ -154,6 +154,9 @@ func New(c Config) (*Client, error) {
 		return nil, invalidConfig("mongodb: invalid URI for %s: it must be mongodb://user:password@host:port/?options, "+
 			"with special characters in user and password percent-encoded", c.Address)
 	}
+	if err := checkURI(o); err != nil {
+		return nil, err
+	}
 	o.SetServerSelectionTimeout(c.Patience).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary()).
 		SetWriteConcern(durable).
 		SetAppName(c.AppName).SetMonitor(c.Monitor)
