@@ -258,7 +258,7 @@ func testKilledWhileRunning(r *rig) {
 		r.awaitAllEnded(20 * time.Second) // running tasks would occupy the workers for the next kill
 	}
 	slices.Sort(all)
-	most := r.rerunLimit() + time.Second // a suspect waits
+	most := r.rerunLimit()
 	r.t.Logf("SIGKILL to rerun: %d kills, p50 %v, max %v, limit %v", len(all),
 		all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond), most.Round(time.Millisecond))
 	if all[len(all)-1] > most {
