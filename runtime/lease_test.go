@@ -113,9 +113,13 @@ func (s troubledHeartbeats) Beat(ctx context.Context, owner string, count int64)
 func TestElectionCancelsNothing(t *testing.T) {
 	const election = 12 * time.Second
 	for name, trouble := range map[string]func(ctx context.Context, since time.Duration) error{
-		"slow": func(context.Context, time.Duration) error {
-			time.Sleep(1900 * time.Millisecond)
-			return nil
+		"slow": func(ctx context.Context, _ time.Duration) error {
+			select {
+			case <-time.After(1900 * time.Millisecond):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		},
 		"refused": func(_ context.Context, since time.Duration) error {
 			if since < election {
@@ -162,6 +166,7 @@ func TestElectionCancelsNothing(t *testing.T) {
 					if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 {
 						t.Errorf("it ran %d times", task.Fence)
 					}
+					begun.Store(nil) // so that the shutdown takes no time
 				})
 			}
 		})
