@@ -14,6 +14,8 @@ func detach(*exec.Cmd) {}
 
 func signalGroup(int, bool) error { return errNoGroups }
 
+func pauseGroup(int, bool) error { return errNoGroups }
+
 func groupAlive(int) bool { return false }
 
 func ours(os.FileInfo) bool { return true }

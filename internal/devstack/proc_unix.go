@@ -24,6 +24,14 @@ func signalGroup(pid int, hard bool) error {
 	return nil
 }
 
+// pauseGroup stops all processes of a group, or continues them.
+func pauseGroup(pid int, stop bool) error {
+	if stop {
+		return syscall.Kill(-pid, syscall.SIGSTOP)
+	}
+	return syscall.Kill(-pid, syscall.SIGCONT)
+}
+
 // groupAlive reports whether a group has any process.
 func groupAlive(pid int) bool { return syscall.Kill(-pid, 0) == nil }
 

@@ -171,6 +171,12 @@ func (s *Server) Kill() error {
 	return nil
 }
 
+// Freeze stops the processes of the server without ending them: connections stay open, and nothing answers.
+func (s *Server) Freeze() error { return pauseGroup(s.Pid, true) }
+
+// Thaw undoes Freeze.
+func (s *Server) Thaw() error { return pauseGroup(s.Pid, false) }
+
 // running reports whether any process of the server is running.
 func (s *Server) running() bool { return s.Pid != 0 && groupAlive(s.Pid) }
 

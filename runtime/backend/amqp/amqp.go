@@ -14,6 +14,7 @@
 //	generation.go              its connections, channels and goroutines
 //	publisher.go, confirm.go   publishing
 //	declarer.go                declaring and inspecting queues
+//	liveness.go                detecting a broker that is slow or doesn't respond
 //	upkeep.go                  detecting and repairing deleted exchanges and bindings
 //	sieve.go, budget.go        keeping large bodies out of memory
 //

@@ -116,9 +116,9 @@ func (c *calls) wait(
 		return nil, contextError(ctx, "calling "+name(req), o)
 	case <-g.lost:
 		return nil, backend.Errorf(backend.ErrUnavailable, "calling %s: %w", name(req), g.err).With(p.request.outcome())
-	case <-g.blocking():
-		return nil, backend.Errorf(backend.ErrUnavailable, "calling %s: RabbitMQ at %s is blocking publishers", name(req),
-			g.target).With(p.request.outcome())
+	case <-g.stalling():
+		return nil, backend.Errorf(backend.ErrUnavailable, "calling %s: %w", name(req), g.stallError()).
+			With(p.request.outcome())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -22,6 +23,10 @@ type confirmer struct {
 	unconfirmed chan *confirmedPublishing // in the order of publishing
 	returns     chan amqp091.Return
 	number      uint64 // of the last message; owned by the publishing goroutine
+
+	// When the message that is being written, and the one whose confirmation is awaited, were published: nanoseconds
+	// since the generation was born, or 0.
+	writing, awaited atomic.Int64
 }
 
 // A confirmedPublishing is one message of a batch.
@@ -30,8 +35,9 @@ type confirmedPublishing struct {
 	batch      *batch
 	number     string // header by which a returned message is recognised
 	sent       *amqp091.DeferredConfirmation
-	accepted   bool // valid once the batch is done
-	unroutable bool // returned: it has no queue
+	at         int64 // when it was published; see confirmer.writing
+	accepted   bool  // valid once the batch is done
+	unroutable bool  // returned: it has no queue
 }
 
 // A batch is a set of messages published together.
@@ -44,6 +50,18 @@ func (p *confirmedPublishing) finish() {
 	if p.batch.unfinished.Add(-1) == 0 {
 		close(p.batch.done)
 	}
+}
+
+// oldest returns the age of the oldest message that is written or unconfirmed.
+func (c *confirmer) oldest() time.Duration {
+	at := c.awaited.Load()
+	if at == 0 {
+		at = c.writing.Load()
+	}
+	if at == 0 {
+		return 0
+	}
+	return time.Since(c.gen.born) - time.Duration(at)
 }
 
 func newConfirmer(g *generation, ch *amqp091.Channel) (*confirmer, error) {
@@ -75,7 +93,7 @@ func (c *confirmer) send(ctx context.Context, messages []*confirmedPublishing) *
 		case c.queue <- p:
 			continue
 		case <-c.gen.lost:
-		case <-c.gen.blocking():
+		case <-c.gen.stalling():
 		case <-ctx.Done():
 		}
 		return c.stopped(ctx, messages[:i])
@@ -84,7 +102,7 @@ func (c *confirmer) send(ctx context.Context, messages []*confirmedPublishing) *
 	case <-b.done:
 		return nil
 	case <-c.gen.lost:
-	case <-c.gen.blocking():
+	case <-c.gen.stalling():
 	case <-ctx.Done():
 	}
 	return c.stopped(ctx, messages)
@@ -104,7 +122,7 @@ func (c *confirmer) stopped(ctx context.Context, queued []*confirmedPublishing) 
 	case ctx.Err() != nil:
 		return contextError(ctx, "waiting for RabbitMQ to confirm", o)
 	}
-	return backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s is blocking publishers", c.gen.target).With(o)
+	return c.gen.stallError().With(o)
 }
 
 func (c *confirmer) publish(ch *amqp091.Channel) {
@@ -124,11 +142,14 @@ func (c *confirmer) publish(ch *amqp091.Channel) {
 			p.msg.Headers = amqp091.Table{}
 		}
 		p.msg.Headers[hNumber] = p.number
+		p.at = max(int64(time.Since(c.gen.born)), 1)
+		c.writing.Store(p.at)
 		var err error
 		if p.sent, err = ch.PublishWithDeferredConfirm(p.exchange, p.key, true, false, p.msg); err != nil {
 			c.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", c.gen.target, err))
 			return
 		}
+		c.writing.Store(0)
 		select {
 		case c.unconfirmed <- p:
 		case <-c.gen.lost:
@@ -154,6 +175,7 @@ func (c *confirmer) confirm() {
 		case <-c.gen.lost:
 			return
 		}
+		c.awaited.Store(p.at)
 		for open := true; open; {
 			select {
 			case r, ok := <-c.returns:
@@ -179,6 +201,7 @@ func (c *confirmer) confirm() {
 				open = false
 			}
 		}
+		c.awaited.Store(0)
 		p.unroutable = returned[p.number]
 		delete(returned, p.number)
 		p.accepted = p.sent.Acked() && !p.unroutable

@@ -38,8 +38,8 @@ func onChannel[T any](ctx context.Context, d *declarer, do func(ch *amqp091.Chan
 	}:
 	case <-d.gen.lost:
 		return none, unavailable(d.gen.err)
-	case <-d.blocking():
-		return none, backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s is blocking publishers", d.gen.target)
+	case <-d.stalling():
+		return none, d.gen.stallError()
 	case <-ctx.Done():
 		return none, contextError(ctx, "waiting for a channel", backend.OutcomeNotSent)
 	}
@@ -48,19 +48,19 @@ func onChannel[T any](ctx context.Context, d *declarer, do func(ch *amqp091.Chan
 		return a.value, a.err
 	case <-d.gen.lost:
 		return none, unavailable(d.gen.err)
-	case <-d.blocking():
-		return none, backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s is blocking publishers", d.gen.target)
+	case <-d.stalling():
+		return none, d.gen.stallError()
 	case <-ctx.Done():
 		return none, contextError(ctx, "waiting for RabbitMQ", backend.OutcomeNotSent)
 	}
 }
 
-// blocking returns a channel that is closed while the broker doesn't read from the declarer's connection.
-func (d *declarer) blocking() <-chan struct{} {
+// stalling returns a channel that is closed while the broker doesn't read from the declarer's connection.
+func (d *declarer) stalling() <-chan struct{} {
 	if d.link == d.gen.publish {
-		return d.gen.blocking()
+		return d.gen.stalling()
 	}
-	return nil
+	return d.gen.silence()
 }
 
 func (d *declarer) run() {

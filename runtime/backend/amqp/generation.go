@@ -9,6 +9,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 )
 
 // The names on the broker. A permission pattern of ^af\..* covers all of them except amq.rabbitmq.reply-to, which needs
@@ -43,12 +44,15 @@ type generation struct {
 	lost chan struct{}  // closed when the generation has ended
 	err  *backend.Error // why; valid once lost is closed
 
-	mu            sync.Mutex
-	blocked       chan struct{} // closed while the broker blocks publishers
-	isFlowBlocked bool
-	declared      map[string]bool // durable queues known to exist
-	renewals      map[string]bool // services whose renewal events this Conn receives
-	allowed       map[route]bool  // routes to which the user may publish
+	hinting *connstate.State // down while confirms are late; see liveness.go
+
+	mu       sync.Mutex
+	blocked  condition       // the broker blocks publishers
+	silent   condition       // the broker doesn't answer; see liveness.go
+	stalled  condition       // blocked or silent
+	declared map[string]bool // durable queues known to exist
+	renewals map[string]bool // services whose renewal events this Conn receives
+	allowed  map[route]bool  // routes to which the user may publish
 
 	wg sync.WaitGroup
 }
@@ -56,7 +60,8 @@ type generation struct {
 // open opens a generation: connections, channels, exchanges and consumers.
 func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, err error) {
 	g := &generation{
-		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}), blocked: make(chan struct{}),
+		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}),
+		hinting: connstate.New(), blocked: newCondition(), silent: newCondition(), stalled: newCondition(),
 		declared: map[string]bool{}, renewals: map[string]bool{}, allowed: map[route]bool{},
 		control: fmt.Sprint(prefixControl, c.id, ".", number),
 	}
@@ -90,6 +95,7 @@ func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, e
 		return nil, err
 	}
 	g.spawn(func() { g.upkeep(c.ctx) })
+	g.spawn(g.watchLiveness)
 	g.visibleSince = time.Now()
 	return g, nil
 }
@@ -219,7 +225,7 @@ func (g *generation) end(why *backend.Error) {
 
 // closeGracefully closes the connections with the protocol's handshake, within closeTimeout.
 func (g *generation) closeGracefully() {
-	if !g.isBlocked() {
+	if !g.isStalled() {
 		deadline := time.Now().Add(closeTimeout)
 		_ = g.consume.CloseDeadline(deadline)
 		_ = g.publish.CloseDeadline(deadline)
@@ -234,40 +240,21 @@ func (g *generation) wait() { g.wg.Wait() }
 
 // setBlocked records whether the broker blocks publishers.
 func (g *generation) setBlocked(b amqp091.Blocking) {
-	g.mu.Lock()
-	if g.isFlowBlocked == b.Active {
-		g.mu.Unlock()
+	if !g.set(&g.blocked, b.Active) {
 		return
 	}
-	g.isFlowBlocked = b.Active
-	if b.Active {
-		close(g.blocked)
-	} else {
-		g.blocked = make(chan struct{})
-	}
-	g.mu.Unlock()
 	if b.Active {
 		g.conn.log.Debug("RabbitMQ is blocking publishers: calls fail and hints wait", "at", g.target.String(),
 			"reason", b.Reason)
 	} else {
 		g.conn.log.Debug("RabbitMQ no longer blocks publishers", "at", g.target.String())
 	}
-	g.conn.mu.Lock()
-	defer g.conn.mu.Unlock()
-	g.conn.notify()
 }
 
 func (g *generation) isBlocked() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.isFlowBlocked
-}
-
-// blocking returns a channel that is closed while the broker blocks publishers.
-func (g *generation) blocking() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.blocked
+	return g.blocked.is
 }
 
 // dispose closes a channel in the background. Its unacknowledged messages return to their queues.

@@ -102,6 +102,9 @@ func (l *listener) run(first chan<- error) {
 			l.consumeFrom(sub)
 		case g.hasEnded() || l.ctx.Err() != nil:
 			report(nil)
+		case g.isStalled():
+			report(nil)
+			g.awaitResponsive(l.ctx)
 		default:
 			report(err)
 			l.conn.setConsumeErr(l, err)

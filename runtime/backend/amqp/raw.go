@@ -34,6 +34,8 @@ func (t *transport) Receive(ctx context.Context, queue string, fn func(context.C
 		case err == nil:
 			r.run(ctx, fn)
 		case g.hasEnded() || ctx.Err() != nil:
+		case g.isStalled():
+			g.awaitResponsive(ctx)
 		default:
 			return err
 		}

@@ -133,9 +133,9 @@ func (s *serving) run(first chan<- error) {
 			s.serveOn(sub)
 		case g.hasEnded() || s.isDraining():
 			report(nil)
-		case g.isBlocked(): // the queue can't be announced
+		case g.isStalled(): // the queue can't be announced
 			report(nil)
-			g.awaitUnblocked(s.draining)
+			g.awaitResponsive(s.draining)
 		default:
 			report(err)
 			s.conn.setConsumeErr(s, err)

@@ -113,6 +113,12 @@ func (c *Conn) notify() {
 	c.changed = make(chan struct{})
 }
 
+func (c *Conn) notifyChange() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notify()
+}
+
 // usable returns the current generation, or an error with code ErrUnavailable and outcome not sent.
 func (c *Conn) usable() (*generation, *backend.Error) {
 	c.mu.Lock()
@@ -122,9 +128,8 @@ func (c *Conn) usable() (*generation, *backend.Error) {
 		return nil, errClosed()
 	case c.current == nil:
 		return nil, unavailable(c.downErr)
-	case c.current.isBlocked():
-		return nil, serverDown(backend.Errorf(backend.ErrUnavailable,
-			"RabbitMQ at %s is blocking publishers: it is short of memory or disk", c.current.target))
+	case c.current.isStalled():
+		return nil, serverDown(c.current.stallError())
 	}
 	return c.current, nil
 }
@@ -136,7 +141,7 @@ func unavailable(why *backend.Error) *backend.Error {
 	return e.With(backend.OutcomeNotSent)
 }
 
-// awaitGeneration waits for a generation other than after, blocked or not. It returns nil if ctx or the Conn has ended.
+// awaitGeneration waits for a generation other than after, stalled or not. It returns nil if ctx or the Conn has ended.
 func (c *Conn) awaitGeneration(ctx context.Context, after *generation) *generation {
 	for {
 		c.mu.Lock()
@@ -156,10 +161,14 @@ func (c *Conn) awaitGeneration(ctx context.Context, after *generation) *generati
 	}
 }
 
-// State implements backend.Transport.
+// State implements backend.Transport. It also reports false while the broker confirms messages late.
 func (t *transport) State() (bool, <-chan struct{}) {
 	c := t.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.closed && c.current != nil && !c.current.isBlocked(), c.changed
+	if c.closed || c.current == nil || c.current.isStalled() {
+		return false, c.changed
+	}
+	_, late := c.current.hinting.Get()
+	return late == nil, c.changed
 }

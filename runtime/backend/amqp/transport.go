@@ -75,7 +75,7 @@ func (t *transport) hintPrefix() string {
 }
 
 // Hint implements backend.Transport. A hint is accepted if the broker confirms it, and not accepted if its queue is
-// full. After an error the result is unknown.
+// full. After an error the result is unknown. Hint fails if the broker confirms messages late.
 func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
 	if err := checkQueue(t.hintPrefix(), queue); err != nil {
 		return nil, err
@@ -87,6 +87,11 @@ func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]boo
 	if err != nil {
 		return nil, err
 	}
+	ctx, done, down := g.hinting.Guard(ctx)
+	if down != nil {
+		return nil, down
+	}
+	defer done()
 	messages := make([]*confirmedPublishing, len(ids))
 	for i, id := range ids {
 		messages[i] = &confirmedPublishing{publishing: publishing{key: t.hintPrefix() + queue, msg: amqp091.Publishing{
@@ -94,7 +99,7 @@ func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]boo
 		}}}
 	}
 	if err := t.publish(ctx, g, t.hintPrefix()+queue, t.hintArgs(), messages); err != nil {
-		return nil, err
+		return nil, hintError(ctx, err)
 	}
 	taken := make([]bool, len(ids))
 	for i, p := range messages {
@@ -143,10 +148,15 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 	if known && time.Since(d.at) < backend.MaxDepthAge {
 		return d.n, nil
 	}
+	ctx, done, down := g.hinting.Guard(ctx)
+	if down != nil {
+		return 0, down
+	}
+	defer done()
 	q, _, err := g.declarer.inspectQueue(ctx, t.hintPrefix()+queue) // a missing queue has depth 0
 	if err != nil {
-		return 0, asError(explainQueue(t.hintPrefix()+queue, err), backend.ErrUnavailable, "reading a queue's depth",
-			backend.OutcomeNotSent)
+		return 0, hintError(ctx, asError(explainQueue(t.hintPrefix()+queue, err), backend.ErrUnavailable,
+			"reading a queue's depth", backend.OutcomeNotSent))
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

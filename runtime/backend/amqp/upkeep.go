@@ -85,7 +85,7 @@ func (g *generation) upkeep(ctx context.Context) {
 		case <-g.lost:
 			return
 		}
-		if g.isBlocked() || g.probe(ctx) != nil {
+		if g.isStalled() || g.probe(ctx) != nil {
 			continue
 		}
 		if time.Since(rebound) >= rebindEvery {
@@ -129,23 +129,6 @@ func (sub *callSubscription) bindControl(noWait bool) (err error) {
 		}
 	}
 	return err
-}
-
-// awaitUnblocked waits until the broker accepts messages, or the generation or ctx ends.
-func (g *generation) awaitUnblocked(ctx context.Context) {
-	for {
-		g.conn.mu.Lock()
-		changed := g.conn.changed
-		g.conn.mu.Unlock()
-		if !g.isBlocked() || g.hasEnded() || ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-changed:
-		case <-g.lost:
-		case <-ctx.Done():
-		}
-	}
 }
 
 // setConsumeErr records why who, a serving or a listener, can't consume although a connection exists. nil clears the

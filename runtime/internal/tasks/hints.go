@@ -44,10 +44,7 @@ func (h *hints) take(published map[string][]string) map[string][]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.queues) == 0 {
-		if h.sent != nil {
-			close(h.sent)
-			h.sent = nil
-		}
+		h.endFlush()
 		return published
 	}
 	queues := h.queues
@@ -60,7 +57,23 @@ func (h *hints) take(published map[string][]string) map[string][]string {
 	return queues
 }
 
-// flush waits until all hints are published or ctx ends.
+// endFlush ends a flush. The caller holds mu.
+func (h *hints) endFlush() {
+	if h.sent != nil {
+		close(h.sent)
+		h.sent = nil
+	}
+}
+
+// retain queues hints again that could not be published. It ends a flush, since the transport may be down for long.
+func (h *hints) retain(queue string, ids []string, byID bool) {
+	h.add(queue, ids, byID)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.endFlush()
+}
+
+// flush waits until all hints are published, publishing has failed, or ctx ends.
 func (h *hints) flush(ctx context.Context) {
 	h.mu.Lock()
 	if h.sent == nil {
@@ -101,7 +114,7 @@ func (e *Engine) publishHints(ctx context.Context) {
 			}
 			e.Log.Debug("sending hints failed, retrying", "queue", queue, "error", err)
 			if code := backend.CodeOf(err); code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded {
-				e.hints.add(queue, ids, e.Ports.Transport.Ids())
+				e.hints.retain(queue, ids, e.Ports.Transport.Ids())
 				failed = true
 			}
 		}

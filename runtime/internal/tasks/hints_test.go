@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -42,6 +44,41 @@ func TestManyHintsOfAQueueDoNotDelayOthers(t *testing.T) {
 			t.Fatalf("hint %d is %s", i, id)
 		}
 	}
+}
+
+// A downTransport is a transport whose server is unavailable.
+type downTransport struct{ backend.Transport }
+
+func (downTransport) Ids() bool                      { return true }
+func (downTransport) State() (bool, <-chan struct{}) { return false, nil }
+func (downTransport) Hint(context.Context, string, []string) ([]bool, error) {
+	return nil, backend.NewError(backend.ErrUnavailable, "down")
+}
+
+// The dispatcher doesn't wait for hints while the transport is down, since it also fails overdue tasks.
+func TestFlushEndsWhenTransportIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &Engine{
+			Config: Config{Ports: &backend.Ports{Transport: downTransport{}}, Log: slog.New(slog.DiscardHandler)},
+			hints:  hints{queues: map[string][]string{}, some: signal.New()},
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go e.publishHints(ctx)
+		e.queueHint("q", []string{"a"})
+		waiting, stop := context.WithTimeout(ctx, time.Minute)
+		defer stop()
+		for range 3 {
+			if e.hints.flush(waiting); waiting.Err() != nil {
+				t.Fatal("waits for a transport that is down")
+			}
+		}
+		e.hints.mu.Lock()
+		defer e.hints.mu.Unlock()
+		if len(e.hints.queues["q"]) != 1 {
+			t.Errorf("hints left: %v", e.hints.queues)
+		}
+	})
 }
 
 // Subtasks whose gate is shut can't be claimed, so hints of them would only cost claims.
