@@ -63,7 +63,7 @@ type Redis struct {
 // replaces zero. If URI is set and the file has no key for ConnectTimeout or Heartbeat, the field is zero; then the
 // URI's option applies, or the driver's default.
 type RabbitMQ struct {
-	URI            Secret // amqp:// or amqps://; the path is the percent-encoded virtual host
+	URI            Secret // amqp:// or amqps://, several hosts allowed; the path is the percent-encoded virtual host
 	Host           string
 	Port           int
 	VHost          string

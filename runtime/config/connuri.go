@@ -46,6 +46,15 @@ func (r *RabbitMQ) ConnURI() Secret {
 	return Secret(u.String())
 }
 
+// ConnURIs returns ConnURI once for each of its hosts, which are the nodes of a cluster.
+func (r *RabbitMQ) ConnURIs() []Secret {
+	var uris []Secret
+	for _, uri := range perHost(r.ConnURI().Reveal()) {
+		uris = append(uris, Secret(uri))
+	}
+	return uris
+}
+
 func secured(plain, secure string, t TLS) string {
 	if t.Enabled {
 		return secure

@@ -35,3 +35,18 @@ rabbitmq: {host: mq.example, port: 3, vhost: "/a b", username: u, password: "`+o
 	equal(t, again.Redis.TLS.Enabled, true)
 	equal(t, again.MongoDB.DB, "shop")
 }
+
+func TestConnURIsHaveOneHostEach(t *testing.T) {
+	c := parse(t, `
+mongodb: {}
+redis: {}
+rabbitmq: {uri: "amqp://u:p%2C%40w@a,b:1,[::1]:2/v%2C1?heartbeat=5"}
+`, nil)
+	equal(t, c.RabbitMQ.Address(), "a:5672,b:1,[::1]:2")
+	var got []string
+	for _, uri := range c.RabbitMQ.ConnURIs() {
+		got = append(got, uri.Reveal())
+	}
+	equal(t, strings.Join(got, " "), "amqp://u:p%2C%40w@a/v%2C1?heartbeat=5 amqp://u:p%2C%40w@b:1/v%2C1?heartbeat=5 "+
+		"amqp://u:p%2C%40w@[::1]:2/v%2C1?heartbeat=5")
+}

@@ -133,7 +133,7 @@ var rabbitRows = append([]row{
 		c.RabbitMQ = new(RabbitMQ)
 	}),
 	key("rabbitmq.uri", uri(amqpDialect), "",
-		"an amqp:// or amqps:// URI, replaces host, port, vhost, username and password",
+		"an amqp:// or amqps:// URI, with the nodes of a cluster separated by commas; replaces host, port, vhost, username and password",
 		func(c *Config) *Secret { return &c.RabbitMQ.URI }),
 	key("rabbitmq.host", host, "127.0.0.1", "name or address of the server",
 		func(c *Config) *string { return &c.RabbitMQ.Host }).with(excluded),

@@ -46,7 +46,7 @@ var (
 			return ""
 		}}
 
-	amqpDialect = dialect{schemes: []scheme{{"amqp", 5672, false}, {"amqps", 5671, false}}, secure: "amqps",
+	amqpDialect = dialect{schemes: []scheme{{"amqp", 5672, true}, {"amqps", 5671, true}}, secure: "amqps",
 		path: func(string) string {
 			return "" // any text is a virtual host
 		}}
@@ -59,7 +59,7 @@ type target struct {
 	path   string   // unescaped
 }
 
-// parse parses a URI. It doesn't use net/url alone: MongoDB's URIs may have several hosts, net/url reads an unescaped
+// parse parses a URI. It doesn't use net/url alone: some URIs may have several hosts, and net/url reads an unescaped
 // password with a slash as the host, and its errors quote the URI. The problems returned here quote nothing.
 func (d dialect) parse(raw string) (t target, problem string) {
 	name, rest, _ := strings.Cut(raw, "://")
@@ -99,11 +99,35 @@ func (d dialect) parse(raw string) (t target, problem string) {
 	if problem := d.path(t.path); problem != "" {
 		return target{}, problem
 	}
+	if d.secure == "" && d.schemes[i].many {
+		return t, ""
+	}
 	// The other two drivers use net/url, which refuses more characters.
-	if _, err := url.Parse(raw); err != nil && !d.schemes[i].many {
-		return target{}, "is not a valid URI; percent-encode every special character of user name and password"
+	for _, one := range perHost(raw) {
+		if _, err := url.Parse(one); err != nil {
+			return target{}, "is not a valid URI; percent-encode every special character of user name and password"
+		}
 	}
 	return t, ""
+}
+
+// perHost returns a valid URI once for each of its hosts.
+func perHost(raw string) (uris []string) {
+	name, rest, _ := strings.Cut(raw, "://")
+	tail := ""
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest, tail = rest[:end], rest[end:]
+	}
+	user, hosts, hasUser := cutLast(rest, "@")
+	if hasUser {
+		user += "@"
+	} else {
+		hosts = rest
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		uris = append(uris, name+"://"+user+host+tail)
+	}
+	return uris
 }
 
 // escaped reports whether s has no blanks, no control characters, and a % only at the start of an escape.

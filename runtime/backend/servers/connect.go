@@ -83,7 +83,9 @@ func (b *Backend) rabbitConfig(env backend.Env) (amqp.Config, error) {
 	secure, err := tlsConfig("rabbitmq", c.TLS)
 	var urls []string
 	if c.URI != "" {
-		urls = []string{c.URI.Reveal()}
+		for _, uri := range c.ConnURIs() {
+			urls = append(urls, uri.Reveal())
+		}
 	}
 	return amqp.Config{
 		URLs: urls, Host: c.Host, Port: c.Port, VHost: c.VHost, Username: c.Username, Password: c.Password.Reveal(),

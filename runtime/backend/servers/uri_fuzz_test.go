@@ -27,8 +27,15 @@ type parsedURI struct {
 // drivers parse URIs as the drivers do.
 var drivers = map[string]func(uri string) (parsedURI, error){
 	"rabbitmq": func(uri string) (parsedURI, error) {
-		u, err := amqp091.ParseURI(uri)
-		return parsedURI{[]string{net.JoinHostPort(u.Host, itoa(u.Port))}, u.Username, u.Password, u.Vhost}, err
+		var p parsedURI
+		for _, one := range (&config.RabbitMQ{URI: config.Secret(uri)}).ConnURIs() {
+			u, err := amqp091.ParseURI(one.Reveal())
+			if err != nil {
+				return p, err
+			}
+			p = parsedURI{append(p.hosts, net.JoinHostPort(u.Host, itoa(u.Port))), u.Username, u.Password, u.Vhost}
+		}
+		return p, nil
 	},
 	"redis": func(uri string) (parsedURI, error) {
 		o, err := redis.ParseURL(uri)
@@ -73,7 +80,8 @@ func withURI(section, uri string) (config.Config, error) {
 // that messages name. Neither messages nor addresses contain a password.
 func FuzzURI(f *testing.F) {
 	for _, s := range []string{
-		"amqp://u:p%40w@broker:5673/v%2Fh?heartbeat=5", "amqps://[fe80::1%25eth0]", "amqp://h", "amqp://u@h:1//",
+		"amqp://u:p%40w@broker:5673/v%2Fh?heartbeat=5", "amqps://[fe80::1%25eth0]", "amqp://h",
+		"amqp://u:p%2Cw@a,b:1,[::1]/%2F?heartbeat=5", "amqp://u@h:1//",
 		"redis://:p%3Aw@10.0.0.1/3", "rediss://u:p@[::1]:7/",
 		"redis://h/0?dial_timeout=3s", "mongodb://u:p%2Fw@a:1,b,[::1]:3/db?tls=true&authSource=admin", "mongodb://h",
 		"mongodb://%2Ftmp%2Fm.sock/",
