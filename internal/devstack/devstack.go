@@ -85,17 +85,32 @@ func Redis(t testing.TB) string {
 // management plugin, all tests share the virtual host of that URI, so always prefix queues and services with [Name].
 func AMQP(t testing.TB) string {
 	t.Helper()
+	return amqpVHost(t, "")
+}
+
+// AMQPQuorum is like AMQP, for a virtual host whose queues are quorum queues by default. RabbitMQ 3.10 has no such
+// default and ignores it. The test is skipped if AF_TEST_AMQP names a server without the management plugin.
+func AMQPQuorum(t testing.TB) string {
+	t.Helper()
+	return amqpVHost(t, "quorum")
+}
+
+// amqpVHost creates a virtual host. queueType is the default type of its queues; "" leaves that to the server.
+func amqpVHost(t testing.TB, queueType string) string {
+	t.Helper()
 	uri, s := need(t, RabbitMQ)
 	var api *management
 	if s != nil {
 		api = s.management()
-	} else if api = namedManagement(); api == nil {
+	} else if api = namedManagement(); api == nil && queueType == "" {
 		return uri
+	} else if api == nil {
+		unavailable(t, RabbitMQ, errors.New("its HTTP API can't be used to create virtual hosts"))
 	}
 	name := Name(t)
 	uri, err := withVHost(uri, name)
 	if err == nil {
-		err = api.createVHost(name)
+		err = api.createVHost(name, queueType)
 	}
 	if err != nil {
 		t.Fatalf("devstack: creating a virtual host: %v", err)

@@ -43,9 +43,14 @@ func (m management) do(method, path string, body []byte) ([]byte, error) {
 	return text, err
 }
 
-// createVHost creates a virtual host in which the user has all permissions.
-func (m management) createVHost(name string) error {
-	if _, err := m.do("PUT", "vhosts/"+url.PathEscape(name), nil); err != nil {
+// createVHost creates a virtual host in which the user has all permissions. queueType is the default type of its
+// queues, or "".
+func (m management) createVHost(name, queueType string) error {
+	var body []byte
+	if queueType != "" {
+		body = fmt.Appendf(nil, `{"default_queue_type":%q}`, queueType)
+	}
+	if _, err := m.do("PUT", "vhosts/"+url.PathEscape(name), body); err != nil {
 		return err
 	}
 	_, err := m.do("PUT", "permissions/"+url.PathEscape(name)+"/"+url.PathEscape(m.user.Username()),

@@ -47,9 +47,10 @@ func (t *transport) hintArgs() amqp091.Table {
 
 func (t *transport) rawArgs() amqp091.Table { return t.args(amqp091.Table{}, rawDeliveries) }
 
-// args adds the arguments of a quorum queue, if configured. RabbitMQ 4 has a delivery limit by default, so it is set
-// explicitly.
+// args adds the arguments for the configured type of queues. The type is explicit because a virtual host may have
+// another default, and so is the delivery limit because RabbitMQ 4 has one by default.
 func (t *transport) args(args amqp091.Table, deliveries int32) amqp091.Table {
+	args["x-queue-type"] = "classic"
 	if t.conn.config.Quorum {
 		args["x-queue-type"] = "quorum"
 		args["x-delivery-limit"] = deliveries

@@ -3,6 +3,7 @@ package amqp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,5 +75,56 @@ func TestHintWithoutQueueIsNotAccepted(t *testing.T) {
 		if taken[0] != want {
 			t.Errorf("hint %d: accepted is %v", i, taken[0])
 		}
+	}
+}
+
+// Hints of a queue that can't be consumed from are lost to this process, so State tells its workers to poll.
+func TestStateIsDownWhileListenerCannotConsume(t *testing.T) {
+	url, q := devstack.AMQP(t), devstack.Name(t)
+	c := dial(t, url)
+	l, err := c.Transport().Listen(t.Context(), q, 1)
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	waitState(t, c, true)
+	eventually(t, "another queue has the name", func() bool { // the listener may be faster
+		ch := bare(t, url)
+		if _, err := ch.QueueDelete(prefixHints+q, false, false, false); err != nil {
+			return false
+		}
+		_, err := ch.QueueDeclare(prefixHints+q, true, false, false, false, nil)
+		return err == nil
+	})
+	waitState(t, c, false)
+	_, err = bare(t, url).QueueDelete(prefixHints+q, false, false, false)
+	must(t, err)
+	waitState(t, c, true)
+}
+
+// A virtual host may make queues quorum queues by default. Everything works there with either setting, and a raw message
+// that fails often is kept: by default, RabbitMQ 4 drops it from a quorum queue after 20 deliveries.
+func TestVirtualHostWithQuorumDefault(t *testing.T) {
+	for name, quorum := range map[string]bool{"classic": false, "quorum": true} {
+		t.Run(name, func(t *testing.T) {
+			url := devstack.AMQPQuorum(t)
+			change := func(c *Config) { c.Quorum = quorum }
+			f := newFixture(t, url, change)
+			defer close(f.release)
+			f.works()
+			tr, q := f.client.Transport(), "failing"
+			must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			deliveries := 0
+			_ = tr.Receive(ctx, q, func(context.Context, json.RawMessage) error {
+				if deliveries++; deliveries <= 25 {
+					return errors.New("failed")
+				}
+				cancel()
+				return nil
+			})
+			if deliveries != 26 {
+				t.Errorf("%d deliveries", deliveries)
+			}
+		})
 	}
 }
