@@ -96,8 +96,8 @@ func waitState(t *testing.T, c *Conn, up bool) time.Duration {
 	return time.Since(begun)
 }
 
-// A broker whose replies don't arrive is late at first: hints fail, calls wait. After silentAfter calls fail, too: those
-// under way with an unknown outcome, new ones unsent. Everything recovers on the same connections.
+// A broker whose replies don't arrive is late at first: hints fail, calls wait. After silentAfter calls fail, too.
+// Those under way have an unknown outcome, new ones aren't sent. Everything recovers on the same connections.
 func TestSilentBroker(t *testing.T) {
 	p := newProxy(t, devstack.AMQP(t))
 	server, client := dial(t, p.direct), dial(t, p.url)

@@ -100,7 +100,7 @@ func TestStateIsDownWhileListenerCannotConsume(t *testing.T) {
 	waitState(t, c, true)
 }
 
-// A virtual host may make queues quorum queues by default. Everything works there with either setting, and a raw message
+// A virtual host may make queues quorum queues by default. Everything works there with either setting. A raw message
 // that fails often is kept: by default, RabbitMQ 4 drops it from a quorum queue after 20 deliveries.
 func TestVirtualHostWithQuorumDefault(t *testing.T) {
 	for name, quorum := range map[string]bool{"classic": false, "quorum": true} {

@@ -18,27 +18,39 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/config"
 )
 
 // A frozenFixture has a RabbitMQ that only this test uses, an App that serves adder and runs tasks, and a client.
 type frozenFixture struct {
 	*testing.T
-	rabbit *devstack.Server
-	client *af.App
-	queue  af.Queue[int, int]
-	worker *seenWorker
+	rabbit         *devstack.Server
+	server, client *af.App
+	queue          af.Queue[int, int]
+	worker         *seenWorker
 }
 
 func newFrozenFixture(t *testing.T) *frozenFixture {
-	f := &frozenFixture{T: t, rabbit: devstack.Start(t, devstack.RabbitMQ), worker: &seenWorker{ran: map[int]int{}}}
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
-		devstack.Redis(t), f.rabbit.URI))
+	rabbit := devstack.Start(t, devstack.RabbitMQ)
+	f := newBrokerFixture(t, rabbit.URI, rabbit.URI, false)
+	f.rabbit = rabbit
+	return f
+}
+
+// newBrokerFixture opens the Apps on the URIs of a broker.
+func newBrokerFixture(t *testing.T, server, client string, quorum bool) *frozenFixture {
+	f := &frozenFixture{T: t, worker: &seenWorker{ran: map[int]int{}}}
+	mongo, redis := devstack.Mongo(t), devstack.Redis(t)
+	at := func(uri string) config.Config {
+		return parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q, quorum: %v}\n", mongo, redis,
+			uri, quorum))
+	}
 	w := af.Worker{Name: "frozen", Type: "Frozen", Max: 10, Backoff: time.Second}
-	open(t, cfg, func(app *af.App) {
+	f.server = open(t, at(server), func(app *af.App) {
 		af.RegisterWorker(app, w, f.worker)
 		serveAdder(app)
 	})
-	f.client = open(t, cfg, nil)
+	f.client = open(t, at(client), nil)
 	f.queue = af.NewQueue[int, int](f.client, w)
 	f.callsSucceed()
 	return f
@@ -121,7 +133,8 @@ func TestLongFrozenRabbitMQ(t *testing.T) {
 			begun := time.Now()
 			err := f.call(t.Context())
 			atOnce = append(atOnce, time.Since(begun))
-			if e, ok := errors.AsType[*af.Error](err); !ok || e.Code != af.ErrUnavailable || e.Outcome != af.OutcomeNotSent {
+			e, ok := errors.AsType[*af.Error](err)
+			if !ok || e.Code != af.ErrUnavailable || e.Outcome != af.OutcomeNotSent {
 				t.Errorf("a call: %v", err)
 			}
 		}
@@ -150,13 +163,18 @@ func TestLongFrozenRabbitMQ(t *testing.T) {
 		return nil
 	})
 	stop()
-	n := accepted()
-	testkit.Eventually(t, "all tasks have run", func() bool { return f.worker.count() >= n })
+	f.ranOnce(accepted())
+}
+
+// ranOnce checks that the first n payloads run once each.
+func (f *frozenFixture) ranOnce(n int) {
+	f.Helper()
+	testkit.Eventually(f, "all tasks have run", func() bool { return f.worker.count() >= n })
 	f.worker.mu.Lock()
 	defer f.worker.mu.Unlock()
 	for payload := range n {
 		if times := f.worker.ran[payload]; times != 1 {
-			t.Errorf("payload %d ran %d times", payload, times)
+			f.Errorf("payload %d ran %d times", payload, times)
 		}
 	}
 }
@@ -225,17 +243,18 @@ func TestLongHeavyPublishingFailsNoCalls(t *testing.T) {
 	time.Sleep(20 * time.Second)
 	stop()
 	publishers.Wait()
-	t.Logf("%d messages of 64 KiB beside", published.Load())
+	t.Logf("%d messages of 64 KiB were published meanwhile", published.Load())
 	wait()
 }
 
-// During a memory alarm the broker doesn't count as silent, however long it lasts, and calls succeed as soon as it ends.
+// During a memory alarm the broker doesn't count as silent, however long it lasts. Calls succeed as soon as it ends.
 func TestLongMemoryAlarmIsNotSilence(t *testing.T) {
 	f := newFrozenFixture(t)
 	f.do(f.rabbit.Ctl("set_vm_memory_high_watermark", "0.0001"))
 	testkit.Eventually(t, "calls fail", func() bool { return f.call(t.Context()) != nil })
 	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if err := f.call(t.Context()); !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), "memory or disk") {
+		err := f.call(t.Context())
+		if !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), "memory or disk") {
 			t.Fatal(err)
 		}
 	}
