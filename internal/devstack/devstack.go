@@ -17,7 +17,7 @@
 // # A test's own servers
 //
 // [Start] starts a server that only this test uses, to be killed, stopped and restarted through [Server].
-// [ReplicaSet] starts a MongoDB replica set of several members. [Prepare] reserves a port and writes the
+// [ReplicaSet] starts a MongoDB replica set of several members, [Cluster] a RabbitMQ cluster. [Prepare] reserves a port and writes the
 // configuration files, so that a test can change them before the first start.
 //
 // # Where the servers come from

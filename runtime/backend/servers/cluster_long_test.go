@@ -25,6 +25,22 @@ func nodesURI(c *devstack.Brokers, order ...int) string {
 	return "amqp://guest:guest@" + strings.Join(hosts, ",") + "/"
 }
 
+// receives waits for a raw message.
+func (f *frozenFixture) receives(queue, want string) {
+	f.Helper()
+	ctx, received := context.WithTimeout(f.Context(), time.Minute)
+	defer received()
+	got := ""
+	err := f.client.Receive(ctx, queue, func(_ context.Context, body json.RawMessage) error {
+		got = string(body)
+		received()
+		return nil
+	})
+	if got != want {
+		f.Errorf("received %s: %v", got, err)
+	}
+}
+
 // homeOf returns the node of a queue.
 func homeOf(t *testing.T, c *devstack.Brokers, queue string) *devstack.Server {
 	t.Helper()
@@ -58,11 +74,17 @@ func (f *frozenFixture) healthy() time.Duration {
 }
 
 // Nodes of a cluster of three are killed and frozen, one at a time. Programs whose URI names all nodes use another one.
-// Quorum queues keep raw messages, and tasks run once each. The queue of a service is on one node: without that node,
-// calls fail at once until it is back.
+// Quorum queues keep raw messages, and tasks run once each, also with classic queues. The queue of a service is on one
+// node: without that node, calls fail at once until it is back, or until an administrator removes it from the cluster.
 func TestLongRabbitMQCluster(t *testing.T) {
+	for name, quorum := range map[string]bool{"classic": false, "quorum": true} {
+		t.Run(name, func(t *testing.T) { testCluster(t, quorum) })
+	}
+}
+
+func testCluster(t *testing.T, quorum bool) {
 	c := devstack.Cluster(t, 3)
-	f := newBrokerFixture(t, nodesURI(c, 1, 2, 0), nodesURI(c, 0, 1, 2), true)
+	f := newBrokerFixture(t, nodesURI(c, 1, 2, 0), nodesURI(c, 0, 1, 2), quorum)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	accepted := f.submitUntil(ctx)
@@ -83,19 +105,13 @@ func TestLongRabbitMQCluster(t *testing.T) {
 	f.callsSucceed()
 	t.Logf("calls succeed %v after the client's node was killed", time.Since(killed))
 	goOn("a node is down")
-	got := make(chan string, 1)
-	receiving, received := context.WithCancel(t.Context())
-	go func() {
-		_ = f.client.Receive(receiving, "kept", func(_ context.Context, body json.RawMessage) error {
-			got <- string(body)
-			return nil
-		})
-	}()
-	if body := <-got; body != `"before"` {
-		t.Errorf("received %s", body)
+	if quorum { // a classic queue is unavailable
+		f.receives("kept", `"before"`)
 	}
-	received()
 	f.do(c.Nodes[0].Start())
+	if !quorum {
+		f.receives("kept", `"before"`)
+	}
 	t.Logf("healthy %v after the node was started", f.healthy())
 
 	// The node that both programs use now is frozen.
@@ -122,6 +138,19 @@ func TestLongRabbitMQCluster(t *testing.T) {
 	started := time.Now()
 	f.callsSucceed()
 	t.Logf("calls succeed %v after the service's node was started; healthy %v later", time.Since(started), f.healthy())
+
+	// It dies and will not return.
+	home = homeOf(t, c, "af.rpc.adder")
+	f.do(home.Kill())
+	testkit.Eventually(t, "a call fails", func() bool { return f.call(t.Context()) != nil })
+	for _, other := range c.Nodes {
+		if other != home {
+			f.do(other.Ctl("forget_cluster_node", home.Node))
+			break
+		}
+	}
+	f.callsSucceed()
+	goOn("a node was forgotten")
 	stop()
 	f.ranOnce(accepted())
 }
