@@ -109,6 +109,7 @@ type Conn struct {
 	changed     chan struct{}  // closed at the next change of the state that State reports
 	serving     map[*serving]struct{}
 	consumeErrs map[any]error // why servings and listeners can't consume
+	deaf        int           // number of listeners that don't consume
 
 	undeclarable map[string]bool // exchanges that the user may not declare; owned by the supervisor's goroutine
 

@@ -37,6 +37,7 @@ type generation struct {
 	replies          *publisher // also publishes control messages
 	confirmed        *confirmer
 	declarer         *declarer
+	inspector        *declarer // for queues of services, which may be on a node that doesn't respond
 	checker          *declarer // on the publishing connection; nil if no permission needs checking
 	control          string    // name of the queue for control messages
 	maxHeaders       int       // bytes of headers that fit into a frame
@@ -119,6 +120,7 @@ func (g *generation) attach(ctx context.Context, as **link, name string) error {
 // openChannels declares the exchanges and opens the channels of the generation.
 func (g *generation) openChannels() error {
 	g.declarer = &declarer{gen: g, link: g.consume, jobs: make(chan job, declarerQueue)}
+	g.inspector = &declarer{gen: g, link: g.consume, jobs: make(chan job, declarerQueue)}
 	if err := g.declareExchanges(); err != nil {
 		return err
 	}
@@ -154,6 +156,7 @@ func (g *generation) openChannels() error {
 		}
 	})
 	g.spawn(g.declarer.run)
+	g.spawn(g.inspector.run)
 	if g.checker != nil {
 		g.spawn(g.checker.run)
 	}

@@ -79,6 +79,8 @@ func (t *transport) Listen(ctx context.Context, queue string, window int) (backe
 func (l *listener) run(first chan<- error) {
 	defer close(l.ended)
 	defer l.conn.setConsumeErr(l, nil)
+	l.conn.countDeaf(1)
+	defer l.conn.countDeaf(-1)
 	report := func(err error) {
 		select {
 		case first <- err:
@@ -96,10 +98,12 @@ func (l *listener) run(first chan<- error) {
 		sub, err := l.subscribe(g)
 		switch {
 		case err == nil:
+			l.conn.countDeaf(-1)
 			report(nil)
 			l.conn.setConsumeErr(l, nil)
 			pause = resubscribeFirst
 			l.consumeFrom(sub)
+			l.conn.countDeaf(1)
 		case g.hasEnded() || l.ctx.Err() != nil:
 			report(nil)
 		case g.isStalled():
@@ -118,6 +122,14 @@ func (l *listener) run(first chan<- error) {
 		}
 	}
 	report(nil)
+}
+
+// countDeaf adds to the number of listeners that don't consume.
+func (c *Conn) countDeaf(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf += n
+	c.notify()
 }
 
 func (l *listener) subscribe(g *generation) (*hintSubscription, error) {

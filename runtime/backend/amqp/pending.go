@@ -54,7 +54,7 @@ func (c *calls) checkPending(now time.Time) {
 			continue
 		}
 		ctx, stop := context.WithTimeout(c.conn.ctx, checkAfter)
-		q, ok, err := g.declarer.inspectQueue(ctx, prefixCalls+service)
+		q, ok, err := g.inspector.inspectQueue(ctx, prefixCalls+service)
 		stop()
 		if err != nil || ok && q.Consumers > 0 {
 			continue

@@ -159,7 +159,7 @@ const (
 
 // subscribe declares and binds the queue, announces it if it is new, and starts a consumer.
 func (s *serving) subscribe(g *generation) (*callSubscription, error) {
-	_, exists, err := g.declarer.inspectQueue(s.draining, s.queue)
+	_, exists, err := g.inspector.inspectQueue(s.draining, s.queue)
 	if err != nil {
 		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service,
 			backend.OutcomeUnknown)

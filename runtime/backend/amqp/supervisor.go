@@ -162,7 +162,7 @@ func (c *Conn) awaitGeneration(ctx context.Context, after *generation) *generati
 }
 
 // State implements backend.Transport. It also reports false while the broker confirms messages late, and while a
-// listener can't consume, for example because its queue was on a node of a cluster that is down.
+// listener doesn't consume, for example because its queue was on a node of a cluster that is down.
 func (t *transport) State() (bool, <-chan struct{}) {
 	c := t.conn
 	c.mu.Lock()
@@ -170,10 +170,8 @@ func (t *transport) State() (bool, <-chan struct{}) {
 	if c.closed || c.current == nil || c.current.isStalled() {
 		return false, c.changed
 	}
-	for who := range c.consumeErrs {
-		if _, ok := who.(*listener); ok {
-			return false, c.changed
-		}
+	if c.deaf > 0 {
+		return false, c.changed
 	}
 	_, late := c.current.hinting.Get()
 	return late == nil, c.changed

@@ -21,6 +21,9 @@ const (
 	rawDeliveries = 1 << 30
 	textContent   = "text/plain"
 
+	// hintPatience bounds an operation for hints. A node of a cluster that doesn't respond holds up declarations.
+	hintPatience = 3 * time.Second
+
 	sendPause     = 5 * time.Millisecond // before a raw message that was not accepted is sent again; doubles
 	sendPauseMost = 200 * time.Millisecond
 )
@@ -88,6 +91,8 @@ func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]boo
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, hintPatience)
+	defer cancel()
 	ctx, done, down := g.hinting.Guard(ctx)
 	if down != nil {
 		return nil, down
@@ -149,6 +154,8 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 	if known && time.Since(d.at) < backend.MaxDepthAge {
 		return d.n, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, hintPatience)
+	defer cancel()
 	ctx, done, down := g.hinting.Guard(ctx)
 	if down != nil {
 		return 0, down

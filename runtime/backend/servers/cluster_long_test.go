@@ -131,8 +131,9 @@ func testCluster(t *testing.T, quorum bool) {
 	f.do(home.Kill())
 	testkit.Eventually(t, "a call fails", func() bool { return f.call(t.Context()) != nil })
 	goOn("the node of the service is down")
-	if err := f.call(t.Context()); err != nil && !errors.Is(err, af.ErrUnavailable) {
-		t.Error(err)
+	// RabbitMQ 4 accepts messages for this queue and doesn't answer questions about it.
+	if err := f.call(t.Context()); !errors.Is(err, af.ErrUnavailable) && !errors.Is(err, af.ErrDeadlineExceeded) {
+		t.Errorf("a call: %v", err)
 	}
 	f.do(home.Start())
 	started := time.Now()
