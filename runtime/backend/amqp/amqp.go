@@ -88,7 +88,9 @@ type Config struct {
 	// Degraded lets Dial succeed while no broker is reachable. A broker that rejects the connection is still an error.
 	Degraded bool
 
-	rebindEvery time.Duration // 0 is defaultRebindEvery
+	rebindEvery  time.Duration // 0 is defaultRebindEvery
+	lateAfter    time.Duration // 0 is defaultLateAfter
+	hintPatience time.Duration // 0 is defaultHintPatience
 }
 
 // A Conn is a connection to a broker that is reopened whenever it ends. It is safe for concurrent use.

@@ -27,8 +27,12 @@ func dial(t testing.TB, url string, change ...func(*Config)) *Conn {
 	return c
 }
 
+// config returns a configuration with which hints succeed however slow the machine is.
 func config(t testing.TB, url string, change ...func(*Config)) Config {
-	config := Config{URLs: []string{url}, Instance: backend.Instance{ID: "i" + newID()}, Logger: logger()}
+	config := Config{
+		URLs: []string{url}, Instance: backend.Instance{ID: "i" + newID()}, Logger: logger(),
+		lateAfter: time.Minute, hintPatience: time.Minute,
+	}
 	for _, f := range change {
 		f(&config)
 	}

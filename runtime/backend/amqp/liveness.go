@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -23,9 +24,9 @@ import (
 // Questions are only asked while a confirm is late. Each generation publishes at least every upkeepEvery, so silence is
 // noticed within upkeepEvery + silentAfter and two checks.
 const (
-	checkEvery  = 250 * time.Millisecond
-	lateAfter   = 500 * time.Millisecond
-	silentAfter = 3 * time.Second
+	checkEvery       = 250 * time.Millisecond
+	defaultLateAfter = 500 * time.Millisecond
+	silentAfter      = 3 * time.Second
 )
 
 // A silenceDetector decides whether the broker is silent. It counts checks instead of time, so that a process that was
@@ -64,6 +65,7 @@ func (g *generation) watchLiveness() {
 	answers := make(chan struct{}, 1)
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	lateAfter := cmp.Or(g.conn.config.lateAfter, defaultLateAfter)
 	var detector silenceDetector
 	for {
 		select {
@@ -95,8 +97,7 @@ func (g *generation) setLate(late bool) {
 		return
 	}
 	if late {
-		g.hinting.SetDown(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s has not confirmed messages for %v",
-			g.target, lateAfter))
+		g.hinting.SetDown(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s confirms messages late", g.target))
 	} else {
 		g.hinting.SetUp(g.hinting.Epoch())
 	}

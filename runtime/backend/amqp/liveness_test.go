@@ -100,7 +100,7 @@ func waitState(t *testing.T, c *Conn, up bool) time.Duration {
 // Those under way have an unknown outcome, new ones aren't sent. Everything recovers on the same connections.
 func TestSilentBroker(t *testing.T) {
 	p := newProxy(t, devstack.AMQP(t))
-	server, client := dial(t, p.direct), dial(t, p.url)
+	server, client := dial(t, p.direct), dial(t, p.url, func(c *Config) { c.lateAfter = 0 })
 	serve(t, server, "echo", 8, echo)
 	_, began, release := serveBlocking(t, server, "hold", 1)
 	g := client.awaitGeneration(t.Context(), nil)

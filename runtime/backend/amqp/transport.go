@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"sync"
@@ -21,8 +22,8 @@ const (
 	rawDeliveries = 1 << 30
 	textContent   = "text/plain"
 
-	// hintPatience bounds an operation for hints. A node of a cluster that doesn't respond holds up declarations.
-	hintPatience = 3 * time.Second
+	// defaultHintPatience bounds an operation for hints. A node of a cluster that doesn't respond holds up declarations.
+	defaultHintPatience = 3 * time.Second
 
 	sendPause     = 5 * time.Millisecond // before a raw message that was not accepted is sent again; doubles
 	sendPauseMost = 200 * time.Millisecond
@@ -91,7 +92,7 @@ func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]boo
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, hintPatience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(t.conn.config.hintPatience, defaultHintPatience))
 	defer cancel()
 	ctx, done, down := g.hinting.Guard(ctx)
 	if down != nil {
@@ -154,7 +155,7 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 	if known && time.Since(d.at) < backend.MaxDepthAge {
 		return d.n, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, hintPatience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(t.conn.config.hintPatience, defaultHintPatience))
 	defer cancel()
 	ctx, done, down := g.hinting.Guard(ctx)
 	if down != nil {
