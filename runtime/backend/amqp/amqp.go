@@ -13,6 +13,7 @@
 //	supervisor.go              the current generation
 //	generation.go              its connections, channels and goroutines
 //	publisher.go, confirm.go   publishing
+//	cork.go                    writing several messages at once
 //	declarer.go                declaring and inspecting queues
 //	liveness.go                detecting a broker that is slow or doesn't respond
 //	upkeep.go                  detecting and repairing deleted exchanges and bindings
@@ -30,7 +31,8 @@
 //
 //	envelope.go                      requests and replies as properties and headers
 //	call.go, pending.go, renewal.go  the caller's side, including calls that will never be answered
-//	serve.go, request.go, drain.go   the instance's side: slots, acknowledgements, draining
+//	serve.go, request.go, drain.go   the instance's side: slots, draining
+//	ack.go                           acknowledgements, several at once
 //	control.go, stats.go             cancellation, ping, info and stats over the exchange af.ctl
 //	trust.go, permit.go              which messages are dropped, and what a user may do
 //	absent.go                        which instances have no connection
@@ -91,6 +93,7 @@ type Config struct {
 	rebindEvery  time.Duration // 0 is defaultRebindEvery
 	lateAfter    time.Duration // 0 is defaultLateAfter
 	hintPatience time.Duration // 0 is defaultHintPatience
+	ackAfter     time.Duration // 0 is defaultAckAfter
 }
 
 // A Conn is a connection to a broker that is reopened whenever it ends. It is safe for concurrent use.

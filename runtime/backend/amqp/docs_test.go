@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -125,20 +126,37 @@ var propertyNames = []string{
 	"message_id", "timestamp", "type", "user_id", "app_id",
 }
 
+// frames yields the type and the payload of each complete frame of a stream.
+func frames(stream []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(byte, []byte) bool) {
+		stream := bytes.TrimPrefix(stream, []byte("AMQP\x00\x00\x09\x01"))
+		for len(stream) >= 8 {
+			n := int(binary.BigEndian.Uint32(stream[3:7]))
+			if len(stream) < 8+n || !yield(stream[0], stream[7:7+n]) {
+				return
+			}
+			stream = stream[8+n:]
+		}
+	}
+}
+
+// methods returns the arguments of all methods of one kind in a stream of frames.
+func methods(stream []byte, class, method uint16) (all [][]byte) {
+	for kind, payload := range frames(stream) {
+		if kind == frameMethod && binary.BigEndian.Uint32(payload) == uint32(class)<<16|uint32(method) {
+			all = append(all, payload[4:])
+		}
+	}
+	return all
+}
+
 // contents returns the complete messages in a stream of frames.
 func contents(stream []byte) (all []*content) {
-	stream = bytes.TrimPrefix(stream, []byte("AMQP\x00\x00\x09\x01"))
-	for len(stream) >= 8 {
-		kind, n := stream[0], int(binary.BigEndian.Uint32(stream[3:7]))
-		if len(stream) < 8+n {
-			break
-		}
-		payload := stream[7 : 7+n]
-		stream = stream[8+n:]
+	for kind, payload := range frames(stream) {
 		switch kind {
-		case 2:
+		case frameHeader:
 			all = append(all, header(payload))
-		case 3:
+		case frameBody:
 			all[len(all)-1].body = append(all[len(all)-1].body, payload...)
 		}
 	}

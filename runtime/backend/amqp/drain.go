@@ -78,7 +78,7 @@ func (sub *callSubscription) drainStep() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.running == 0 && len(sub.acks) == 0
+	return s.running == 0 && sub.acks.ready == 0
 }
 
 // inspectQueue finds out whether another instance consumes from the queue, and whether the queue is empty.

@@ -245,12 +245,7 @@ func (l *listener) acknowledge(h *hintSubscription) bool {
 	acks := h.acks
 	h.acks = nil
 	l.mu.Unlock()
-	for _, tag := range acks {
-		if h.ch.Ack(tag, false) != nil {
-			return false
-		}
-	}
-	return true
+	return len(acks) == 0 || h.gen.acknowledge(h.ch, 0, false, acks)
 }
 
 // applyWindow makes the consumer's window that of the listener. The prefetch of a consumer can't change, so it starts a

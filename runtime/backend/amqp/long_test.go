@@ -10,11 +10,11 @@ import (
 // A long-running request is acknowledged before the broker would close the channel. If the connection then ends, no
 // other instance gets the request, and its reply is sent over the next connection.
 func TestLongRunningRequestIsAcknowledged(t *testing.T) {
-	defer func(d time.Duration) { ackAfter = d }(ackAfter)
-	ackAfter = 50 * time.Millisecond
+	const ackAfter = 50 * time.Millisecond
 	proxy := newProxy(t, devstack.AMQP(t))
 	client := dial(t, proxy.direct)
-	_, began, release := serveBlocking(t, dial(t, proxy.url), "s", 4)
+	server := dial(t, proxy.url, func(c *Config) { c.rebindEvery, c.ackAfter = ackAfter, ackAfter })
+	_, began, release := serveBlocking(t, server, "s", 4)
 	call := startCall(t.Context(), client, newRequest("s"))
 	<-began
 	_, second, released := serveBlocking(t, dial(t, proxy.direct), "s", 4)

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -9,8 +10,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// publisherQueue is the capacity of a publisher's queue.
-const publisherQueue = 256
+const (
+	publisherQueue = 256 // capacity of a publisher's queue
+	publisherBatch = 64  // most messages that share a write
+)
 
 // A publishing is a message to be published. It can be withdrawn until the publisher picks it up.
 type publishing struct {
@@ -40,16 +43,19 @@ func (p *publishing) outcome() backend.Outcome {
 	return backend.OutcomeUnknown
 }
 
-// A publisher publishes on one channel, from one goroutine, in order.
+// A publisher publishes on one channel, from one goroutine, in order. Messages that are queued while it writes share
+// its next write.
 type publisher struct {
 	gen   *generation
+	ch    *amqp091.Channel
 	queue chan *publishing
+	batch []*publishing // of the current write; owned by run
 }
 
 func newPublisher(g *generation, ch *amqp091.Channel) *publisher {
-	p := &publisher{gen: g, queue: make(chan *publishing, publisherQueue)}
+	p := &publisher{gen: g, ch: ch, queue: make(chan *publishing, publisherQueue)}
 	g.endOnClose("publishing", ch)
-	g.spawn(func() { p.run(ch) })
+	g.spawn(p.run)
 	return p
 }
 
@@ -93,23 +99,56 @@ func (p *publisher) deliver(ctx context.Context, m *publishing) error {
 	}
 }
 
-func (p *publisher) run(ch *amqp091.Channel) {
+func (p *publisher) run() {
+	busy := false
 	for {
 		select {
 		case m := <-p.queue:
-			if !m.state.CompareAndSwap(waiting, begun) {
-				continue
-			}
-			err := ch.Publish(m.exchange, m.key, m.mandatory, false, m.msg)
-			if m.written != nil {
-				m.written <- err
-			}
-			if err != nil { // the message is valid, so the channel or the connection has failed
+			if err := p.publish(m, busy); err != nil { // the messages are valid, so the channel or connection has failed
 				p.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", p.gen.target, err))
 				return
 			}
+			busy = len(p.batch) > 1
 		case <-p.gen.lost:
 			return
 		}
 	}
+}
+
+// publish publishes m and the messages queued behind it with one write. If busy, messages arrive faster than they are
+// written, so it lets goroutines that are ready queue theirs first. A single message is not delayed.
+func (p *publisher) publish(m *publishing, busy bool) error {
+	p.gen.publish.cork.hold()
+	p.batch = p.batch[:0]
+	var err error
+	for more := true; more; {
+		if m.state.CompareAndSwap(waiting, begun) {
+			p.batch = append(p.batch, m)
+			if err = p.ch.Publish(m.exchange, m.key, m.mandatory, false, m.msg); err != nil {
+				break
+			}
+		}
+		if len(p.batch) == publisherBatch {
+			break
+		}
+		if len(p.queue) == 0 && busy {
+			busy = false
+			runtime.Gosched()
+		}
+		select {
+		case m = <-p.queue:
+		default:
+			more = false
+		}
+	}
+	if e := p.gen.publish.cork.release(); err == nil {
+		err = e
+	}
+	for _, m := range p.batch {
+		if m.written != nil {
+			m.written <- err
+		}
+	}
+	clear(p.batch) // keeps no bodies
+	return err
 }

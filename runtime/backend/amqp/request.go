@@ -13,10 +13,6 @@ import (
 // caller may still be connected and waiting.
 const replySendTimeout = 2 * time.Second
 
-// ackAfter is how long a running request stays unacknowledged. Until then, the broker redelivers it if this instance
-// dies. RabbitMQ closes channels that hold a message for longer than its consumer_timeout, 30 minutes by default.
-var ackAfter = 20 * time.Minute
-
 // A request is one call at an instance. serving.mu guards the fields marked as guarded.
 type request struct {
 	sub           *callSubscription
@@ -28,26 +24,26 @@ type request struct {
 	callKey       string
 	size          int // bytes of its body that count against the budget until they are freed; guarded
 
-	cancel       context.CancelCauseFunc // set while it runs; guarded
+	cancel       context.CancelCauseFunc // set once it has started; guarded
+	started      time.Time               // guarded
 	dropped      bool                    // the caller cancelled it before it started; guarded
 	answered     bool                    // guarded
-	acknowledged bool                    // guarded
+	acknowledged bool                    // its acknowledgement was sent or waits in acks; guarded
 }
 
 // start runs the handler on a goroutine. The caller has taken a slot.
 func (r *request) start() {
 	s := r.sub.serving
 	ctx, cancel := context.WithCancelCause(s.ctx)
-	s.mu.Lock()
-	r.cancel = cancel
-	s.mu.Unlock()
 	begun := time.Now()
+	s.mu.Lock()
+	r.cancel, r.started = cancel, begun
+	s.mu.Unlock()
 	go func() {
 		defer r.finish()
 		defer cancel(nil)
 		ctx, stop := context.WithDeadline(ctx, r.deadline)
 		defer stop()
-		defer time.AfterFunc(ackAfter, r.acknowledge).Stop()
 		s.handler(ctx, r.req, func(reply *backend.Reply) {
 			s.stats.note(reply, time.Since(begun))
 			r.answer(reply)
@@ -65,8 +61,11 @@ func (r *request) finish() {
 	s.mu.Lock()
 	s.slots--
 	s.running--
+	wake := s.starved || s.isDraining()
 	s.mu.Unlock()
-	s.wake.Set()
+	if wake {
+		s.wake.Set()
+	}
 }
 
 // freeBody returns the body's bytes to the budget.
@@ -99,28 +98,24 @@ func (r *request) answer(reply *backend.Reply) {
 
 // sendReply publishes a reply in this generation, or in the next one if that opens soon. Callers ignore duplicates.
 func (r *request) sendReply(reply *backend.Reply) {
+	if r.sendReplyOn(r.sub.gen, reply) {
+		return
+	}
 	c := r.sub.serving.conn
 	ctx, stop := context.WithTimeout(context.Background(), replySendTimeout)
 	defer stop()
-	for g := r.sub.gen; g != nil; g = c.awaitGeneration(ctx, g) {
-		l := &publishing{key: r.replyTo, msg: encodeReply(r.correlationID, reply, g.maxHeaders)}
-		if g.replies.deliver(context.Background(), l) == nil {
+	for g := c.awaitGeneration(ctx, r.sub.gen); g != nil; g = c.awaitGeneration(ctx, g) {
+		if r.sendReplyOn(g, reply) {
 			return
 		}
 	}
 	c.log.Debug("dropped a reply: no connection", "service", r.sub.serving.endpoint.Service, "call", r.correlationID)
 }
 
-// acknowledge schedules the acknowledgement of the request. It may be called more than once.
-func (r *request) acknowledge() {
-	s := r.sub.serving
-	s.mu.Lock()
-	if !r.acknowledged {
-		r.acknowledged = true
-		r.sub.acks = append(r.sub.acks, r.deliveryTag)
-	}
-	s.mu.Unlock()
-	s.wake.Set()
+// sendReplyOn publishes a reply in a generation and reports whether it was written.
+func (r *request) sendReplyOn(g *generation, reply *backend.Reply) bool {
+	m := &publishing{key: r.replyTo, msg: encodeReply(r.correlationID, reply, g.maxHeaders)}
+	return g.replies.deliver(context.Background(), m) == nil
 }
 
 // unregister removes the request from those that can be cancelled. The caller holds mu.

@@ -34,6 +34,7 @@ type serving struct {
 	mu       sync.Mutex
 	requests map[string]*request // waiting or running, by caller and correlation ID
 	slots    int                 // taken by handlers
+	starved  bool                // requests wait for a slot
 	running  int                 // goroutines of handlers, refusals and handovers
 	created  time.Time           // when this instance created the queue; zero if another instance did
 	closing  bool                // unsubscribe without waiting for running calls
@@ -55,7 +56,7 @@ type callSubscription struct {
 	last       bool       // when last checked while draining, no other instance consumed
 	empty      bool       // when last checked while draining, the queue was empty
 
-	acks []uint64 // delivery tags to acknowledge; guarded by serving.mu
+	acks acks
 }
 
 // Serve implements backend.Calls. If the broker is down, it returns at once, and the instance becomes reachable when
@@ -168,7 +169,8 @@ func (s *serving) subscribe(g *generation) (*callSubscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	sub := &callSubscription{serving: s, gen: g, ch: ch, last: true, tag: newID()}
+	prefetch := min(2*s.endpoint.Concurrency, 65535)
+	sub := &callSubscription{serving: s, gen: g, ch: ch, last: true, tag: newID(), acks: newAcks(prefetch)}
 	sub.share = s.conn.budget.open(sub.tag, backend.MaxMessage, true)
 	if e := g.mayPublish(s.draining, "serving "+s.endpoint.Service, route{exchangeControl, newKey + s.endpoint.Service},
 		route{exchangeCalls, s.endpoint.Service}, route{"", g.control}); e != nil {
@@ -196,7 +198,7 @@ func (s *serving) subscribe(g *generation) (*callSubscription, error) {
 	}
 	// The prefetch is per consumer: RabbitMQ 4 refuses a global one.
 	if err == nil {
-		err = ch.Qos(min(2*s.endpoint.Concurrency, 65535), 0, false)
+		err = ch.Qos(prefetch, 0, false)
 	}
 	if err == nil {
 		sub.deliveries, err = ch.Consume(s.queue, sub.tag, false, false, false, false, nil)
@@ -219,6 +221,7 @@ func (s *serving) serveOn(sub *callSubscription) {
 	rebind := time.NewTicker(s.conn.rebindEvery())
 	defer rebind.Stop()
 	for {
+		late := false
 		select {
 		case d, ok := <-sub.deliveries:
 			if !ok {
@@ -231,7 +234,10 @@ func (s *serving) serveOn(sub *callSubscription) {
 			sub.receive(d)
 		case <-s.wake.C():
 		case <-tick:
-		case <-rebind.C:
+		case <-sub.acks.timer.C:
+			late = true
+		case now := <-rebind.C:
+			sub.acknowledgeLong(now)
 			if !s.isDraining() && (sub.bindControl(true) != nil || sub.bindCalls(true) != nil) {
 				return // the channel has ended
 			}
@@ -241,7 +247,7 @@ func (s *serving) serveOn(sub *callSubscription) {
 			return
 		}
 		sub.startRequests()
-		sub.acknowledge()
+		sub.acknowledge(late)
 		if s.isDraining() {
 			if poll == nil {
 				poll = time.NewTicker(drainPoll)
@@ -266,6 +272,9 @@ func (sub *callSubscription) receive(d amqp091.Delivery) {
 		r.size = len(d.Body)
 		sub.share.received(r.size)
 	}
+	s.mu.Lock()
+	sub.acks.unacked = append(sub.acks.unacked, r)
+	s.mu.Unlock()
 	if d.Type == controlHere { // see mayPublish
 		r.discard()
 		return
@@ -299,6 +308,7 @@ func (sub *callSubscription) startRequests() {
 			s.slots++
 			s.running++
 		}
+		s.starved = !free
 		s.mu.Unlock()
 		if draining || !free && !dead {
 			return
@@ -314,24 +324,11 @@ func (sub *callSubscription) startRequests() {
 	sub.waiting = nil
 }
 
-// acknowledge sends pending acknowledgements. An acknowledgement is only valid on the channel of its delivery.
-func (sub *callSubscription) acknowledge() {
-	s := sub.serving
-	s.mu.Lock()
-	acks := sub.acks
-	sub.acks = nil
-	s.mu.Unlock()
-	for _, tag := range acks {
-		if sub.ch.Ack(tag, false) != nil {
-			return // the channel has ended
-		}
-	}
-}
-
 // abandon ends the subscription. Requests that haven't started may be lost with the queue, or redelivered to another
 // instance, which sees that. So their callers are told that this instance hasn't started them.
 func (sub *callSubscription) abandon() {
-	sub.acknowledge()
+	sub.acknowledge(true)
+	sub.acks.timer.Stop()
 	for _, r := range sub.waiting {
 		r.refuse(errAbandoned)
 	}

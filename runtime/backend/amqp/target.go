@@ -92,6 +92,7 @@ func (c *Config) fieldsURL() string {
 type link struct {
 	*amqp091.Connection
 	sock    *socket
+	cork    *cork
 	closes  chan *amqp091.Error
 	blocked chan amqp091.Blocking
 }
@@ -122,10 +123,12 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 				return nil, err
 			}
 			if secure == nil {
-				return newSieve(l.sock, c.budget), nil
+				l.cork = newCork(newSieve(l.sock, c.budget))
+				return l.cork, nil
 			}
 			client := tls.Client(l.sock, secure)
-			return newSieve(client, c.budget), client.Handshake()
+			l.cork = newCork(newSieve(client, c.budget))
+			return l.cork, client.Handshake()
 		},
 	}
 	if config.Heartbeat == 0 {
