@@ -29,7 +29,7 @@
 // Without an instance the broker returns the request at once. The reply arrives by direct reply-to on the channel that
 // published the request.
 //
-//	envelope.go                      requests and replies as properties and headers
+//	envelope.go                      requests and replies as properties and headers, in two versions
 //	call.go, pending.go, renewal.go  the caller's side, including calls that will never be answered
 //	serve.go, request.go, drain.go   the instance's side: slots, draining
 //	ack.go                           acknowledgements, several at once

@@ -62,7 +62,7 @@ func (c *calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply,
 	id := c.newID()
 	p := &pending{service: req.Service, deadline: time.Now().Add(req.Timeout), gen: g, done: make(chan outcome, 1)}
 	p.request.exchange, p.request.key, p.request.mandatory = exchangeCalls, req.Service, true
-	p.request.msg = encodeRequest(req, id, req.Timeout)
+	p.request.msg = encodeRequest(req, id, req.Timeout, version2)
 	if n := size(p.request.msg.Headers); n > g.maxHeaders {
 		return nil, backend.Errorf(backend.ErrInvalidArgument,
 			"calling %s: the headers and metadata are %d bytes; at most %d are allowed", name(req), n, g.maxHeaders).

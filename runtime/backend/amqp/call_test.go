@@ -118,7 +118,7 @@ func TestUndecodableRequestIsAnswered(t *testing.T) {
 	ch := bare(t, url)
 	replies, err := ch.Consume(replyTo, "", true, false, false, false, nil)
 	must(t, err)
-	good := encodeRequest(newRequest("s"), "1", time.Second)
+	good := encodeRequest(newRequest("s"), "1", time.Second, version1)
 	for name, test := range map[string]struct {
 		change func(*amqp091.Publishing)
 		want   backend.Code

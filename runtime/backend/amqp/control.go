@@ -163,7 +163,7 @@ func (c *Conn) onControl(g *generation, d *amqp091.Delivery) {
 			r.Err = backend.Errorf(backend.ErrUnimplemented, "unknown control message %q", d.Type).With(backend.OutcomeAnswered)
 		}
 		if err == nil {
-			g.replies.try(&publishing{key: d.ReplyTo, msg: encodeReply(d.CorrelationId, r, g.maxHeaders)})
+			g.replies.try(&publishing{key: d.ReplyTo, msg: encodeReply(d.CorrelationId, r, g.maxHeaders, d.Priority)})
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 var update = flag.Bool("update", false, "rewrite the messages in docs/wire.md")
@@ -30,6 +31,8 @@ func TestDocumentedMessagesMatchWire(t *testing.T) {
 		"8 → the default exchange, key: the request's `reply_to`: its reply, 2",
 		"8 → the default exchange: the reply to `Div(6, 0)`: an error",
 		"7 → `af.ctl`, key `calc`: 7 gives up a call",
+		"8 → the default exchange: the reply to `Div(6, 3)` if the request has no `priority`: version 1",
+		"8 → the default exchange: the reply to `Div(6, 0)` in version 1",
 	} {
 		fmt.Fprintf(&out, "%s:\n\n```\n%s```\n\n", title, proxy.message(t, i))
 	}
@@ -66,18 +69,29 @@ func exchange(t *testing.T, url string) {
 	}
 	call(t.Context(), `{"x":6,"y":3}`)
 	call(t.Context(), `{"x":6,"y":0}`)
+	old := bare(t, url)
+	replies, err := old.Consume(replyTo, "", true, false, false, false, nil)
+	must(t, err)
+	for _, y := range []string{"3", "0"} {
+		req := newRequest("calc")
+		req.Body = json.RawMessage(`{"x":6,"y":` + y + `}`)
+		must(t, old.Publish(exchangeCalls, "calc", true, false, encodeRequest(req, client.calls.newID(), time.Minute, 0)))
+		<-replies
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-began; cancel() }()
 	call(ctx, `{}`)
 }
 
-// message returns the i-th of the example's four messages as text.
+// message returns the i-th of the example's messages as text.
 func (p *proxy) message(t *testing.T, i int) string {
 	want := [...]func(*content) bool{
 		func(c *content) bool { return c.properties["type"] == "calc/Div" && string(c.body) == `{"x":6,"y":3}` },
-		func(c *content) bool { return string(c.body) == `{"result":2}` },
-		func(c *content) bool { return strings.Contains(c.text(), "y is 0") },
+		func(c *content) bool { return string(c.body) == `{"result":2}` && !isVersion1(c) },
+		func(c *content) bool { return strings.Contains(c.text(), "y is 0") && !isVersion1(c) },
 		func(c *content) bool { return c.properties["type"] == controlCancel },
+		func(c *content) bool { return string(c.body) == `{"result":2}` && isVersion1(c) },
+		func(c *content) bool { return strings.Contains(c.text(), "y is 0") && isVersion1(c) },
 	}[i]
 	var found string
 	eventually(t, "the message", func() bool {
@@ -95,6 +109,8 @@ func (p *proxy) message(t *testing.T, i int) string {
 	})
 	return found
 }
+
+func isVersion1(c *content) bool { return strings.Contains(c.text(), envelope.Version+" ") }
 
 // A content is a message as carried by the protocol's frames.
 type content struct {

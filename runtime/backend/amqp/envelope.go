@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -32,10 +33,24 @@ func checkRequest(req *backend.Request) *backend.Error {
 	return nil
 }
 
-// encodeRequest returns the message of a checked request with left as its timeout.
-func encodeRequest(req *backend.Request, id string, left time.Duration) amqp091.Publishing {
+// The wire's versions, for the property priority of a request: the latest one that its sender reads. No queue of a
+// service has priorities. Headers are the expensive part of a message, and version 2 avoids them:
+//
+//   - A reply has headers only if it is an error, and its instance in app_id. It is only sent to callers that read it.
+//   - A request has headers only for metadata, middleware and its contract. Instances read it, but it isn't sent yet:
+//     an instance that reads only version 1 refuses it, even if it was begun elsewhere and redelivered to that
+//     instance. The caller can't know that no such instance runs.
+const (
+	version1 = 1 // also if the property is missing
+	version2 = 2
+)
+
+// encodeRequest returns the message of a checked request with left as its timeout, for a caller that reads a version.
+func encodeRequest(req *backend.Request, id string, left time.Duration, reads uint8) amqp091.Publishing {
+	h := make(amqp091.Table, 4+len(req.Headers)+len(req.Metadata))
+	envelope.PutRequest(req, left, func(name, value string) { h[name] = value })
 	return amqp091.Publishing{
-		Headers: table(envelope.Request(req, left)), ContentType: envelope.JSON, DeliveryMode: amqp091.Transient,
+		Headers: h, ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, Priority: reads,
 		CorrelationId: id, ReplyTo: replyTo, Expiration: expiration(left), MessageId: req.ID, Type: envelope.Type(req),
 		AppId: req.Caller, Body: req.Body,
 	}
@@ -54,7 +69,13 @@ func decodeRequest(d *amqp091.Delivery, service string) (*backend.Request, *back
 	if cut := checkPlaceholder(d.Body); cut != nil {
 		return nil, cut
 	}
-	req, refusal := envelope.ParseRequest(d.Type, d.ContentType, texts(d.Headers), d.Body)
+	content, h := d.ContentType, texts(d.Headers)
+	if _, found := h[envelope.Version]; !found && d.Priority >= version2 {
+		h[envelope.Version] = envelope.V1
+		content = cmp.Or(content, envelope.JSON)
+		h[envelope.Timeout] = cmp.Or(h[envelope.Timeout], d.Expiration)
+	}
+	req, refusal := envelope.ParseRequest(d.Type, content, h, d.Body)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -66,17 +87,27 @@ func decodeRequest(d *amqp091.Delivery, service string) (*backend.Request, *back
 	return req, nil
 }
 
-// encodeReply returns the message of a reply with at most maxSize bytes of headers.
-func encodeReply(id string, r *backend.Reply, maxSize int) amqp091.Publishing {
-	h, body := envelope.Reply(r, func(h map[string]string) bool { return size(table(h)) <= maxSize })
-	return amqp091.Publishing{
-		Headers: table(h), ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, CorrelationId: id, Body: body,
+// encodeReply returns the message of a reply with at most maxSize bytes of headers, for a caller that reads a version.
+func encodeReply(id string, r *backend.Reply, maxSize int, reads uint8) amqp091.Publishing {
+	if reads >= version2 && r.Err == nil && len(r.Body) <= backend.MaxMessage {
+		return amqp091.Publishing{CorrelationId: id, AppId: envelope.Cut(r.Server, envelope.MaxShort), Body: r.Body}
 	}
+	h, body := envelope.Reply(r, func(h map[string]string) bool { return size(table(h)) <= maxSize })
+	if reads < version2 {
+		return amqp091.Publishing{
+			Headers: table(h), ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, CorrelationId: id, Body: body,
+		}
+	}
+	server := h[envelope.Server]
+	delete(h, envelope.Server)
+	delete(h, envelope.Version)
+	return amqp091.Publishing{Headers: table(h), CorrelationId: id, AppId: server, Body: body}
 }
 
 // decodeReply returns the reply in a delivery.
 func decodeReply(d *amqp091.Delivery) *backend.Reply {
 	r := envelope.ParseReply(texts(d.Headers), d.Body)
+	r.Server = cmp.Or(r.Server, d.AppId)
 	if v, length := parsePlaceholder(d.Body); v != accepted && r.Err == nil {
 		r.Body, r.Err = nil, backend.Errorf(backend.ErrResourceExhausted, "the reply is %d bytes; at most %d are allowed",
 			length, backend.MaxMessage).With(backend.OutcomeAnswered)

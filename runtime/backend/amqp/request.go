@@ -20,6 +20,7 @@ type request struct {
 	deadline      time.Time
 	deliveryTag   uint64
 	replyTo       string
+	reads         uint8 // the latest version that the caller reads
 	correlationID string
 	callKey       string
 	size          int // bytes of its body that count against the budget until they are freed; guarded
@@ -114,7 +115,7 @@ func (r *request) sendReply(reply *backend.Reply) {
 
 // sendReplyOn publishes a reply in a generation and reports whether it was written.
 func (r *request) sendReplyOn(g *generation, reply *backend.Reply) bool {
-	m := &publishing{key: r.replyTo, msg: encodeReply(r.correlationID, reply, g.maxHeaders)}
+	m := &publishing{key: r.replyTo, msg: encodeReply(r.correlationID, reply, g.maxHeaders, r.reads)}
 	return g.replies.deliver(context.Background(), m) == nil
 }
 
@@ -194,7 +195,7 @@ func (r *request) handOn() {
 	}
 	r.async(func() {
 		p := &confirmedPublishing{publishing: publishing{
-			exchange: exchangeCalls, key: s.endpoint.Service, msg: encodeRequest(r.req, r.correlationID, left),
+			exchange: exchangeCalls, key: s.endpoint.Service, msg: encodeRequest(r.req, r.correlationID, left, r.reads),
 		}}
 		p.msg.ReplyTo = r.replyTo
 		ctx, stop := context.WithDeadline(context.Background(), r.deadline)

@@ -3,6 +3,7 @@ package amqp
 import (
 	"encoding/binary"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -119,17 +120,30 @@ func FuzzRequest(f *testing.F) {
 		case req != nil && (req.Service != "calc" || req.Timeout < 0 || strings.HasPrefix(string(req.Body), placeholderMark)):
 			t.Errorf("%+v", req)
 		case req != nil:
-			if e := checkRequest(req); e == nil && encodeRequest(req, "1", req.Timeout).Headers.Validate() != nil {
+			if e := checkRequest(req); e == nil && encodeRequest(req, "1", req.Timeout, version2).Headers.Validate() != nil {
 				t.Errorf("%+v can't be encoded", req)
 			}
 		}
 		r := decodeReply(&d)
 		const most = 8 << 10
-		if p := encodeReply("1", r, most); p.Headers.Validate() != nil || size(p.Headers) > most+envelope.MaxShort &&
-			r.Err == nil {
+		checkVersion2(t, r, most)
+		p := encodeReply("1", r, most, version1)
+		if p.Headers.Validate() != nil || size(p.Headers) > most+envelope.MaxShort && r.Err == nil {
 			t.Errorf("%+v is encoded with %d bytes of headers", r, size(p.Headers))
 		} else if r.Err != nil && size(p.Headers) > most {
 			t.Errorf("an error of %d bytes is encoded with %d bytes of headers", len(r.Err.Message), size(p.Headers))
 		}
 	})
+}
+
+// checkVersion2 checks that a reply of version 2 decodes like one of version 1.
+func checkVersion2(t *testing.T, r *backend.Reply, most int) {
+	var replies [2]*backend.Reply
+	for i := range replies {
+		p := encodeReply("1", r, most, uint8(i+1))
+		replies[i] = decodeReply(&amqp091.Delivery{Headers: p.Headers, AppId: p.AppId, Body: p.Body})
+	}
+	if !reflect.DeepEqual(replies[0], replies[1]) {
+		t.Errorf("%+v by version 1, %+v by version 2", replies[0], replies[1])
+	}
 }

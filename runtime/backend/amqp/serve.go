@@ -265,7 +265,7 @@ func (s *serving) serveOn(sub *callSubscription) {
 func (sub *callSubscription) receive(d amqp091.Delivery) {
 	s := sub.serving
 	r := &request{
-		sub: sub, deliveryTag: d.DeliveryTag, replyTo: d.ReplyTo, correlationID: d.CorrelationId,
+		sub: sub, deliveryTag: d.DeliveryTag, replyTo: d.ReplyTo, reads: d.Priority, correlationID: d.CorrelationId,
 		callKey: d.AppId + "\x00" + d.CorrelationId,
 	}
 	if was, _ := parsePlaceholder(d.Body); was == accepted {

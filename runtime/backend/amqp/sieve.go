@@ -176,11 +176,16 @@ func placeholder(v verdict, length uint64) []byte {
 
 // parsePlaceholder returns the verdict on a body and its original length.
 func parsePlaceholder(body []byte) (v verdict, length uint64) {
-	rest, ok := bytes.CutPrefix(body, []byte(placeholderMark))
-	if !ok {
+	n := len(placeholderMark)
+	if len(body) < n || string(body[:n]) != placeholderMark {
 		return accepted, uint64(len(body))
 	}
-	if _, err := fmt.Sscanf(string(rest), "%s %d", &v, &length); err != nil || v != overBudget {
+	return parseVerdict(string(body[n:]))
+}
+
+// parseVerdict parses the rest of a placeholder. It is a function of its own because its results escape.
+func parseVerdict(rest string) (v verdict, length uint64) {
+	if _, err := fmt.Sscanf(rest, "%s %d", &v, &length); err != nil || v != overBudget {
 		v = tooLarge
 	}
 	return v, length

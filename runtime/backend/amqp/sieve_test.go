@@ -151,7 +151,7 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 
 	replies, err := foreign.Consume(replyTo, "", true, false, false, false, nil)
 	must(t, err)
-	msg := encodeRequest(newRequest(service), "1", 1<<40)
+	msg := encodeRequest(newRequest(service), "1", 1<<40, version2)
 	msg.Body, msg.ReplyTo = large, replyTo
 	must(t, foreign.PublishWithContext(t.Context(), exchangeCalls, service, true, false, msg))
 	d := <-replies

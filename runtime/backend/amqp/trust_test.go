@@ -33,7 +33,7 @@ func TestSpoofedReplyIsIgnored(t *testing.T) {
 	go func() {
 		d := <-requests
 		_ = mallory.Publish("", d.ReplyTo, false, false,
-			encodeReply(d.CorrelationId, &backend.Reply{Body: json.RawMessage(`{}`)}, maxHeaders))
+			encodeReply(d.CorrelationId, &backend.Reply{Body: json.RawMessage(`{}`)}, maxHeaders, version2))
 		learned <- d
 	}()
 	_, err = client.Calls().Call(t.Context(), newRequest("mallory"))
@@ -47,7 +47,7 @@ func TestSpoofedReplyIsIgnored(t *testing.T) {
 	for i := range 100 { // in case IDs are numbered consecutively
 		id := next[:cut+1] + string("0123456789abcdefghijklmnopqrstuvwxyz"[i%36])
 		must(t, mallory.Publish("", known.ReplyTo, false, false,
-			encodeReply(id, &backend.Reply{Body: json.RawMessage(`{"stolen":1}`)}, maxHeaders)))
+			encodeReply(id, &backend.Reply{Body: json.RawMessage(`{"stolen":1}`)}, maxHeaders, version2)))
 	}
 	// Wait until all are published.
 	_, err = mallory.QueueDeclarePassive(prefixCalls+"mallory", true, true, false, false, nil)
@@ -118,7 +118,7 @@ func TestForeignReplyToIsDropped(t *testing.T) {
 		} else {
 			ch = bare(t, url)
 		}
-		p := encodeRequest(newRequest("s"), newID(), time.Minute)
+		p := encodeRequest(newRequest("s"), newID(), time.Minute, version2)
 		p.ReplyTo = queue
 		must(t, ch.Publish(exchangeCalls, "s", true, false, p))
 		for _, kind := range []string{controlPing, controlInfo, controlStats} {
@@ -134,7 +134,7 @@ func TestForeignReplyToIsDropped(t *testing.T) {
 	must(t, err)
 	replies, err := ch.Consume(own, "", true, true, false, false, nil)
 	must(t, err)
-	p := encodeRequest(newRequest("s"), "1", time.Minute)
+	p := encodeRequest(newRequest("s"), "1", time.Minute, version2)
 	p.ReplyTo, p.MessageId = own, "good"
 	must(t, ch.Publish(exchangeCalls, "s", true, false, p))
 	if d := <-replies; d.CorrelationId != "1" || string(d.Body) != `{"paid":true}` {
@@ -164,12 +164,12 @@ func TestRequestBypassingExchangeIsDropped(t *testing.T) {
 	})
 	ch := bare(t, url)
 	publishAround(t, ch, exchangeCalls, "s", prefixCalls+"s", func() amqp091.Publishing {
-		p := encodeRequest(newRequest("s"), newID(), time.Minute)
+		p := encodeRequest(newRequest("s"), newID(), time.Minute, version2)
 		p.ReplyTo = ""
 		return p
 	})
 	eventually(t, "all are dropped", func() bool { return server.droppedCount() == 4 })
-	p := encodeRequest(newRequest("s"), newID(), time.Minute)
+	p := encodeRequest(newRequest("s"), newID(), time.Minute, version2)
 	p.ReplyTo, p.MessageId = "", "good"
 	must(t, ch.Publish(exchangeCalls, "s", true, false, p))
 	if id := <-served; id != "good" {

@@ -8,7 +8,6 @@ package envelope
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -76,16 +75,23 @@ func Check(req *backend.Request) *backend.Error {
 // Request returns the headers of a checked request with left as its timeout.
 func Request(req *backend.Request, left time.Duration) map[string]string {
 	h := make(map[string]string, 3+len(req.Headers)+len(req.Metadata))
-	maps.Copy(h, req.Headers)
+	PutRequest(req, left, func(name, value string) { h[name] = value })
+	return h
+}
+
+// PutRequest calls put with each header of a checked request with left as its timeout. No name occurs twice.
+func PutRequest(req *backend.Request, left time.Duration, put func(name, value string)) {
+	for name, value := range req.Headers {
+		put(name, value)
+	}
 	for name, value := range req.Metadata {
-		h[Metadata+name] = value
+		put(Metadata+name, value)
 	}
 	if req.Fingerprint != "" {
-		h[Contract] = req.Fingerprint
+		put(Contract, req.Fingerprint)
 	}
-	h[Version] = V1
-	h[Timeout] = Milliseconds(left)
-	return h
+	put(Version, V1)
+	put(Timeout, Milliseconds(left))
 }
 
 // ParseRequest returns the request with a type, a content type and headers, or the error to reply if it can't be
