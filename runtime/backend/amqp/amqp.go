@@ -19,9 +19,9 @@
 //	upkeep.go                  detecting and repairing deleted exchanges and bindings
 //	sieve.go, budget.go        keeping large bodies out of memory
 //
-// Each AMQP channel is owned by one goroutine. A context can't interrupt a write to a socket, so callers never write:
-// messages wait in the bounded queue of a publisher and can be withdrawn until its goroutine picks them up. This is how
-// an error can report whether a request was sent.
+// A context can't interrupt a write to a socket, so callers never write: messages wait in the bounded queue of a
+// publisher and can be withdrawn until its goroutine picks them up. This is how an error can report whether a request
+// was sent. Only replies may be written by the goroutine of their handler.
 //
 // # Calls
 //

@@ -2,6 +2,8 @@ package amqp
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,15 +39,112 @@ func BenchmarkCall(b *testing.B) {
 			})
 		})
 		b.Run(name+"/bare", func(b *testing.B) {
-			latency.Calls(b, load.callers, bareCaller(b, url, body))
+			latency.Calls(b, load.callers, bareCaller(b, url, body, &writeCounter{}))
 		})
 	}
 }
 
+// BenchmarkCallRatio alternates between calls and the same round trips with amqp091-go alone, so that both get the same
+// share of a busy machine. It reports the ratio of their rates, and what each writes to its sockets per call.
+func BenchmarkCallRatio(b *testing.B) {
+	const rounds = 10
+	url := devstack.AMQP(b)
+	body := []byte(`{"x":"` + strings.Repeat("x", 100) + `"}`)
+	for _, callers := range []int{1, 64, 256} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			var ours, theirs writeCounter
+			server, client := dial(b, url), dial(b, url)
+			serve(b, server, "ratio", 256, echo)
+			for _, c := range []*Conn{server, client} {
+				g, err := c.usable()
+				must(b, asNil(err))
+				ours.count(g.publish.cork)
+				ours.count(g.consume.cork)
+			}
+			call := func() error {
+				_, err := client.Calls().Call(b.Context(), &backend.Request{Service: "ratio", Method: "M", ID: "id",
+					Caller: "me", Timeout: time.Minute, Body: body, Fingerprint: "0123456789abcdef"})
+				return err
+			}
+			bareCall := bareCaller(b, url, body, &theirs)
+			must(b, call())
+			must(b, bareCall())
+			var took, bareTook time.Duration
+			ours.reset()
+			theirs.reset()
+			b.ResetTimer()
+			for round := range rounds {
+				n := b.N*(round+1)/rounds - b.N*round/rounds
+				begun := time.Now()
+				latency.Parallel(b, callers, n, func(int) error { return call() })
+				between := time.Now()
+				latency.Parallel(b, callers, n, func(int) error { return bareCall() })
+				took += between.Sub(begun)
+				bareTook += time.Since(between)
+			}
+			b.StopTimer()
+			b.ReportMetric(bareTook.Seconds()/took.Seconds(), "×bare")
+			b.ReportMetric(float64(b.N)/took.Seconds(), "calls/s")
+			b.ReportMetric(float64(b.N)/bareTook.Seconds(), "bare-calls/s")
+			ours.report(b, "")
+			theirs.report(b, "bare-")
+		})
+	}
+}
+
+// A writeCounter counts writes to sockets and their bytes.
+type writeCounter struct{ writes, bytes atomic.Int64 }
+
+func (c *writeCounter) reset() {
+	c.writes.Store(0)
+	c.bytes.Store(0)
+}
+
+func (c *writeCounter) report(b *testing.B, prefix string) {
+	b.ReportMetric(float64(c.writes.Load())/float64(b.N), prefix+"writes/call")
+	b.ReportMetric(float64(c.bytes.Load())/float64(b.N), prefix+"bytes/call")
+}
+
+// A countedWriter counts what it passes on.
+type countedWriter struct {
+	io.Writer
+	counter *writeCounter
+}
+
+func (w countedWriter) Write(b []byte) (int, error) {
+	w.counter.writes.Add(1)
+	w.counter.bytes.Add(int64(len(b)))
+	return w.Writer.Write(b)
+}
+
+func (c *writeCounter) count(k *cork) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.out = countedWriter{k.out, c}
+}
+
+// dial opens a channel with amqp091-go alone, whose writes are counted.
+func (c *writeCounter) dial(b *testing.B, url string) *amqp091.Channel {
+	conn, err := amqp091.DialConfig(url, amqp091.Config{Dial: func(network, addr string) (net.Conn, error) {
+		sock, err := amqp091.DefaultDial(time.Minute)(network, addr)
+		if err != nil {
+			return nil, err
+		}
+		counted := newCork(sock) // never held
+		c.count(counted)
+		return counted, nil
+	}})
+	must(b, err)
+	b.Cleanup(func() { _ = conn.Close() })
+	ch, err := conn.Channel()
+	must(b, err)
+	return ch
+}
+
 // bareCaller returns a call made with amqp091-go alone.
-func bareCaller(b *testing.B, url string, body []byte) func() error {
-	const queue = "bare"
-	server, client := bare(b, url), bare(b, url)
+func bareCaller(b *testing.B, url string, body []byte, counter *writeCounter) func() error {
+	queue := "bare" + newID()
+	server, client := counter.dial(b, url), counter.dial(b, url)
 	_, err := server.QueueDeclare(queue, false, true, false, false, nil)
 	must(b, err)
 	must(b, server.Qos(512, 0, false))

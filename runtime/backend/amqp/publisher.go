@@ -3,6 +3,7 @@ package amqp
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -43,13 +44,16 @@ func (p *publishing) outcome() backend.Outcome {
 	return backend.OutcomeUnknown
 }
 
-// A publisher publishes on one channel, from one goroutine, in order. Messages that are queued while it writes share
-// its next write.
+// A publisher publishes on one channel. Messages wait in its queue for its goroutine. Those that are queued while it
+// writes share its next write.
 type publisher struct {
 	gen   *generation
 	ch    *amqp091.Channel
 	queue chan *publishing
-	batch []*publishing // of the current write; owned by run
+	busy  atomic.Bool // the last write had several messages
+
+	mu    sync.Mutex    // held while writing
+	batch []*publishing // of the current write; guarded by mu
 }
 
 func newPublisher(g *generation, ch *amqp091.Channel) *publisher {
@@ -85,8 +89,14 @@ func (p *publisher) try(m *publishing) {
 	}
 }
 
-// deliver queues a message and waits until it is written. After an error the message may or may not be written.
+// deliver publishes a message and returns when it is written. After an error the message may or may not be written. ctx
+// bounds only the waiting for a place in the queue. If the publisher is idle, deliver saves the detour over its
+// goroutine, since its caller waits for the write anyway.
 func (p *publisher) deliver(ctx context.Context, m *publishing) error {
+	if !p.busy.Load() && len(p.queue) == 0 && p.mu.TryLock() {
+		defer p.mu.Unlock()
+		return p.publish(m)
+	}
 	m.written = make(chan error, 1)
 	if err := p.send(ctx, m); err != nil {
 		return err
@@ -100,25 +110,28 @@ func (p *publisher) deliver(ctx context.Context, m *publishing) error {
 }
 
 func (p *publisher) run() {
-	busy := false
 	for {
 		select {
 		case m := <-p.queue:
-			if err := p.publish(m, busy); err != nil { // the messages are valid, so the channel or connection has failed
-				p.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", p.gen.target, err))
+			p.mu.Lock()
+			err := p.publish(m)
+			p.mu.Unlock()
+			if err != nil {
 				return
 			}
-			busy = len(p.batch) > 1
 		case <-p.gen.lost:
 			return
 		}
 	}
 }
 
-// publish publishes m and the messages queued behind it with one write. If busy, messages arrive faster than they are
-// written, so it lets goroutines that are ready queue theirs first. A single message is not delayed.
-func (p *publisher) publish(m *publishing, busy bool) error {
-	p.gen.publish.cork.hold()
+// publish publishes m and the messages queued behind it with one write. A single message is not delayed, but if the
+// last write had several, it lets goroutines that are ready queue theirs first. An error ends the generation. The
+// caller holds mu.
+func (p *publisher) publish(m *publishing) error {
+	yield := p.busy.Load()
+	cork := p.gen.publish.cork
+	cork.hold()
 	p.batch = p.batch[:0]
 	var err error
 	for more := true; more; {
@@ -131,8 +144,8 @@ func (p *publisher) publish(m *publishing, busy bool) error {
 		if len(p.batch) == publisherBatch {
 			break
 		}
-		if len(p.queue) == 0 && busy {
-			busy = false
+		if len(p.queue) == 0 && yield {
+			yield = false
 			runtime.Gosched()
 		}
 		select {
@@ -141,14 +154,18 @@ func (p *publisher) publish(m *publishing, busy bool) error {
 			more = false
 		}
 	}
-	if e := p.gen.publish.cork.release(); err == nil {
+	if e := cork.release(); err == nil {
 		err = e
 	}
+	p.busy.Store(len(p.batch) > 1)
 	for _, m := range p.batch {
 		if m.written != nil {
 			m.written <- err
 		}
 	}
-	clear(p.batch) // keeps no bodies
+	clear(p.batch)  // keeps no bodies
+	if err != nil { // the messages are valid, so the channel or the connection has failed
+		p.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", p.gen.target, err))
+	}
 	return err
 }
