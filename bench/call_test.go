@@ -34,7 +34,7 @@ func callsOf(tb testing.TB, d *deployment) func() error {
 
 func BenchmarkCall(b *testing.B) {
 	onEach(b, func(b *testing.B, k kind) {
-		for _, callers := range []int{1, 64} {
+		for _, callers := range []int{1, 64, 256} {
 			b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 				latency.Calls(b, callers, callsOf(b, k.deploy(b)))
 			})
