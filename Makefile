@@ -9,12 +9,15 @@ CHAOS ?= 3m
 BEFORE ?= HEAD
 AFTER ?=
 BENCH ?= .
+# Which rows make bench-peers measures, a regexp, and in how many rounds. BEFORE adds afgen at that revision.
+ROWS ?=
+ROUNDS ?= 3
 # The version that make release builds. By default any: that of the tag of HEAD, or a pseudo-version.
 VERSION ?=
 
 tiers = GO='$(GO)' $(GO) run ./internal/tiers
 
-.PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers \
+.PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers bench-peers \
   dependencies generate release stack stack-down demo-servers
 help:
 	@echo 'make demo            run the example services and their client'
@@ -30,6 +33,8 @@ help:
 	@echo 'make bench-ab        benchmarks of BEFORE=HEAD and AFTER (the working tree), run alternately; BENCH is a regexp'
 	@echo 'make bench-gen       the table of docs/generator.md: compares with controller-gen, which it installs'
 	@echo 'make bench-servers   benchmarks over the servers, and of the drivers alone'
+	@echo 'make bench-peers     the table of docs/benchmarks.md: next to asynq, River, gRPC and the bare drivers; ROWS, ROUNDS,'
+	@echo '                     BEFORE; RECORD=1 writes it into the document'
 	@echo 'make dependencies    check that dependencies are current and have no known vulnerabilities'
 	@echo 'make generate        go generate ./...'
 	@echo 'make release         build archives of the commands at HEAD for all platforms, and SHA256SUMS, into dist/'
@@ -82,6 +87,11 @@ bench-gen:
 bench-servers:
 	@$(GO) test -run '^$$' -bench . -benchtime 2s ./runtime/backend/amqp
 	@$(GO) test -v -run StoreOperations -bench . -benchtime 2000x ./runtime/backend/servers
+
+# BEFORE counts only if it is given: it has another default for bench-ab.
+bench-peers:
+	@cd bench && $(GO) run ./peers -rows '$(ROWS)' -rounds $(ROUNDS) \
+	  $(if $(filter-out file,$(origin BEFORE)),-before '$(BEFORE)') $(if $(RECORD),-record ../docs/benchmarks.md)
 
 # This needs the module proxy and the vulnerability database.
 dependencies:

@@ -1,4 +1,5 @@
 // Package bench has benchmarks that compare revisions of afgen, and tests that bound the cost of a call and a task.
+// Command peers compares afgen with other systems; docs/benchmarks.md describes it.
 // It is a separate module, which is never tagged, so that its dependencies never reach users.
 //
 // # Benchmarks
