@@ -20,6 +20,7 @@ var (
 	grownEvery  = 20
 	grownRounds = 7
 	grownTasks  = 500 // in one round
+	grownDeep   = 50_000
 )
 
 // A grown is a store with many tasks.
@@ -29,7 +30,7 @@ type grown struct {
 	size    int
 	runs    *runs
 	total   int
-	deep    string // a cursor in the middle of the list
+	deep    string // a cursor in the middle of the list, at most grownDeep tasks from its start
 	perTask []float64
 	page    []float64
 }
@@ -107,7 +108,7 @@ func grow(ctx context.Context, w *world, i, size int) (*grown, error) {
 	return g, g.fill(ctx)
 }
 
-// fill stores the tasks, runs some of them, and finds a cursor in the middle of the list.
+// fill stores the tasks, runs some of them, and finds the deep cursor.
 func (g *grown) fill(ctx context.Context) error {
 	ended := g.size / grownEvery
 	later := af.RunAt(time.Now().Add(365 * 24 * time.Hour))
@@ -130,7 +131,7 @@ func (g *grown) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for seen := 0; seen < g.size/2; {
+	for seen := 0; seen < min(g.size/2, grownDeep); {
 		page, err := g.submitter.Tasks(ctx, af.TaskQuery{Limit: min(1000, g.size/4), Cursor: g.deep})
 		if err != nil {
 			return err

@@ -122,9 +122,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stdout, r.name)
 		}
 	default:
-		err = compare(ctx, o, stdout, stderr)
-		_, downErr := devstack.Down(true) // servers of make stack keep running
-		err = errors.Join(err, downErr)
+		var shared bool
+		if shared, err = compare(ctx, o, stdout, stderr); shared {
+			_, downErr := devstack.Down(true) // servers of make stack keep running
+			err = errors.Join(err, downErr)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "peers: %v\n", err)

@@ -29,7 +29,7 @@ func TestQuickRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, log strings.Builder
-	if err := compare(t.Context(), o, &out, &log); err != nil {
+	if _, err := compare(t.Context(), o, &out, &log); err != nil {
 		t.Fatalf("%v\n%s%s", err, &log, &out)
 	}
 	for line := range strings.Lines(out.String()) {

@@ -29,8 +29,9 @@ type comparison struct {
 	failed []string             // samples that could not be taken
 }
 
-// compare makes a comparison in bench/ and writes the table. It stops the servers that only the other systems need.
-func compare(ctx context.Context, o arguments, out, log io.Writer) (err error) {
+// compare makes a comparison in bench/ and writes the table. It stops the servers that only the other systems need, and
+// reports whether it has used those of package devstack, which keep running.
+func compare(ctx context.Context, o arguments, out, log io.Writer) (shared bool, err error) {
 	c := &comparison{arguments: o, log: log, values: map[figure][]float64{}, old: map[figure][]float64{}}
 	for _, r := range rows {
 		if o.rows.MatchString(r.name) {
@@ -38,26 +39,32 @@ func compare(ctx context.Context, o arguments, out, log io.Writer) (err error) {
 		}
 	}
 	if len(c.rows) == 0 {
-		return fmt.Errorf("-rows: no row matches %q; -list lists them", o.rows)
+		return false, fmt.Errorf("-rows: no row matches %q; -list lists them", o.rows)
 	}
 	samples := plan(c.rows)
 	root, err := filepath.Abs("..")
 	if err != nil {
-		return err
+		return false, err
 	}
 	if o.before != "" {
 		if c.older, err = buildRevision(ctx, o.before, log); err != nil {
-			return err
+			return false, err
 		}
 		defer func() { err = errors.Join(err, c.older.remove(context.WithoutCancel(ctx))) }()
 	}
-	if c.stack, err = bringUp(ctx, demandOf(samples), log); c.stack != nil {
+	need := demandOf(samples)
+	if c.stack, err = bringUp(ctx, need, log); c.stack != nil {
 		defer func() { err = errors.Join(err, c.stack.close()) }()
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		c.stack.Root = root
+		err = c.measure(ctx, samples, out)
 	}
-	c.stack.Root = root
+	return need.afgen, err
+}
+
+// measure takes the samples and writes the table.
+func (c *comparison) measure(ctx context.Context, samples [][]task, out io.Writer) error {
 	m := describeMachine(ctx, c.stack)
 	if err := c.takeAll(ctx, samples); err != nil {
 		return err
@@ -67,8 +74,8 @@ func compare(ctx context.Context, o arguments, out, log io.Writer) (err error) {
 	if _, err := io.WriteString(out, text); err != nil {
 		return err
 	}
-	if o.record != "" {
-		if err := record(o.record, text); err != nil {
+	if c.record != "" {
+		if err := record(c.record, text); err != nil {
 			return err
 		}
 	}
