@@ -176,3 +176,28 @@ func TestRecord(t *testing.T) {
 		t.Errorf("without a section: %v", err)
 	}
 }
+
+// An interrupted comparison prints what it has measured, ends its processes and is not recorded.
+func TestInterruptedComparison(t *testing.T) {
+	t.Chdir("..")
+	file := filepath.Join(t.TempDir(), "doc.md")
+	o, err := parseArguments([]string{"-quick", "-rows", "^memory", "-record", file}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := &comparison{arguments: o, rows: rows[:1], log: io.Discard, stack: &stack{}}
+	c.stack.Mongo = "-" // available
+	c.values = map[figure][]float64{rows[0].afgen: {1234}}
+	var out strings.Builder
+	if err := c.measure(ctx, plan(c.rows), &out); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("the error is %v", err)
+	}
+	if !strings.Contains(out.String(), "1.23 k/s") {
+		t.Errorf("the table has no figure:\n%s", &out)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("it was recorded: %v", err)
+	}
+}

@@ -63,15 +63,14 @@ func compare(ctx context.Context, o arguments, out, log io.Writer) (shared bool,
 	return need.afgen, err
 }
 
-// measure takes the samples and writes the table.
+// measure takes the samples and writes the table. If it is interrupted, the table has what was measured until then.
 func (c *comparison) measure(ctx context.Context, samples [][]task, out io.Writer) error {
 	m := describeMachine(ctx, c.stack)
-	if err := c.takeAll(ctx, samples); err != nil {
-		return err
-	}
-	m.end(ctx)
+	interrupted := c.takeAll(ctx, samples)
+	m.end(context.WithoutCancel(ctx))
 	text := c.table(m)
-	if _, err := io.WriteString(out, text); err != nil {
+	_, err := io.WriteString(out, text)
+	if err = errors.Join(interrupted, err); err != nil {
 		return err
 	}
 	if c.record != "" {
