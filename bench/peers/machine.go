@@ -28,11 +28,15 @@ type machine struct {
 	begun     time.Time
 	took      time.Duration
 	load      [2]string // before and after
+	busy      bool      // before
 }
 
 func describeMachine(ctx context.Context, s *stack) *machine {
 	m := &machine{begun: time.Now(), processor: "unknown processor", revision: "unknown revision"}
 	m.load[0] = loadAverage(ctx)
+	if avg, err := load.AvgWithContext(ctx); err == nil {
+		m.busy = avg.Load1 > busyLoad
+	}
 	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
 		m.revision = strings.TrimSpace(string(out))
 	}
@@ -42,6 +46,9 @@ func describeMachine(ctx context.Context, s *stack) *machine {
 	m.versions = append(s.versions(ctx), libraries()...)
 	return m
 }
+
+// busyLoad is the load average above which a machine is not quiet. docs/benchmarks.md has it too.
+const busyLoad = 0.5
 
 // end notes the end of the measurements.
 func (m *machine) end(ctx context.Context) {

@@ -197,6 +197,12 @@ func TestInterruptedComparison(t *testing.T) {
 	if !strings.Contains(out.String(), "1.23 k/s") {
 		t.Errorf("the table has no figure:\n%s", &out)
 	}
+	if text := c.table(&machine{busy: true}); !strings.Contains(text, busyNote) {
+		t.Errorf("no warning about the load:\n%s", text)
+	}
+	if text := c.table(&machine{}); strings.Contains(text, busyNote) {
+		t.Errorf("a warning about the load of a quiet machine:\n%s", text)
+	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
 		t.Errorf("it was recorded: %v", err)
 	}

@@ -46,11 +46,17 @@ func (r row) value(samples []float64) float64 {
 	return median(samples)
 }
 
+// busyNote is above the table of a busy machine.
+const busyNote = "**The machine was busy before this run, so its figures mean little.**"
+
 // table returns the result in Markdown.
 func (c *comparison) table(m *machine) string {
 	var b strings.Builder
 	if c.quick {
 		b.WriteString("A quick run, only to see that everything works. ITS FIGURES MEAN NOTHING.\n\n")
+	}
+	if m.busy {
+		b.WriteString(busyNote + "\n\n")
 	}
 	fmt.Fprintf(&b, "%s\n\n", m.text())
 	if c.rounds > 1 {
