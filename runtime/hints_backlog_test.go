@@ -137,10 +137,9 @@ func (l *lateDepth) Depth(ctx context.Context, queue string) (int, error) {
 func TestBacklogIsPolledInsteadOfHinted(t *testing.T) {
 	const tasks = 5000
 	bubble(t, func(t *testing.T) {
-		counted := new(countedHints)
+		counted := new(atomic.Int64)
 		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
-			counted.Transport = p.Transport
-			p.Transport, p.Store = counted, slowClaims{p.Store}
+			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store}
 		}}
 		w, begun := jobWorker, time.Now()
 		w.Max = 100
@@ -156,7 +155,7 @@ func TestBacklogIsPolledInsteadOfHinted(t *testing.T) {
 		for range tasks {
 			<-done
 		}
-		if n := counted.ids.Load(); n > tasks/5 {
+		if n := counted.Load(); n > tasks/5 {
 			t.Errorf("%d hints for %d tasks", n, tasks)
 		}
 	})
@@ -170,13 +169,47 @@ func (s slowClaims) Claim(ctx context.Context, c backend.Claim) ([]backend.Task,
 	return s.Store.Claim(ctx, c)
 }
 
-// countedHints is a transport that counts the hints it publishes.
+// countedHints is a transport that adds the hints it publishes to total.
 type countedHints struct {
 	backend.Transport
-	ids atomic.Int64
+	total *atomic.Int64
 }
 
 func (c *countedHints) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
-	c.ids.Add(int64(len(ids)))
+	c.total.Add(int64(len(ids)))
 	return c.Transport.Hint(ctx, queue, ids)
+}
+
+// The hints of submitters are not published again by the dispatcher while workers keep up.
+func TestSubmittersHintsAreNotDoubled(t *testing.T) {
+	const tasks = 4000
+	bubble(t, func(t *testing.T) {
+		counted := new(atomic.Int64)
+		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
+			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store}
+		}}
+		w := jobWorker
+		w.Max = 100
+		done := make(chan bool, tasks)
+		work(t, b, w, func(context.Context, int) (int, error) {
+			time.Sleep(20 * time.Millisecond)
+			done <- true
+			return 0, nil
+		})
+		q := af.NewQueue[int, int](openStarted(t, b), w)
+		for range 8 {
+			go func() {
+				for range tasks / 8 {
+					must(q.Submit(t.Context(), 1))(t)
+					time.Sleep(4 * time.Millisecond) // together 2,000 a second
+				}
+			}()
+		}
+		for range tasks {
+			<-done
+		}
+		if n := counted.Load(); n < tasks || n > tasks*11/10 {
+			t.Errorf("%d hints for %d tasks", n, tasks)
+		}
+	})
 }
