@@ -92,7 +92,7 @@ func (s *store) page(
 func listIndex(q backend.TaskQuery) string {
 	switch {
 	case q.Source != "":
-		return "kin"
+		return "subtasks"
 	case q.Queue != "":
 		return "list"
 	}

@@ -56,7 +56,7 @@ func (s *store) Promotable(ctx context.Context, queues []string, within time.Dur
 	until, in := instant.Add(now, within), m{"$in": queues}
 	found, err := s.find(ctx, m{"$or": []m{
 		{"queue": in, "place": ready, "hint_due": m{"$not": m{"$gt": now}}},
-		{"queue": in, "place": delayed, "due": m{"$lte": until}},
+		{"queue": in, "place": delayed, "wake": m{"$gt": 0}, "due": m{"$lte": until}},
 		{"expires.queue": in, "expires.at": m{"$lte": until}, "status": m{"$in": waitingStatuses}},
 	}}, options.Find().SetLimit(promotableMost).SetProjection(m{"queue": 1}))
 	if err != nil || len(found) == promotableMost {
