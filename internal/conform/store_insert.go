@@ -167,7 +167,7 @@ func insertRefused(w *world) {
 	})
 	for i, r := range results {
 		if isInvalid(i) {
-			WantError(w.T, r.err, backend.ErrInvalidArgument, backend.OutcomeNotSent)
+			w.wantCode(r.err, backend.ErrInvalidArgument)
 			_, err := w.Store.Get(w.ctx(), r.id)
 			w.wantCode(err, backend.ErrNotFound)
 			continue
