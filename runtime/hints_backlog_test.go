@@ -139,7 +139,7 @@ func TestBacklogIsPolledInsteadOfHinted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		counted := new(atomic.Int64)
 		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
-			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store}
+			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store, nil}
 		}}
 		w, begun := jobWorker, time.Now()
 		w.Max = 100
@@ -162,9 +162,15 @@ func TestBacklogIsPolledInsteadOfHinted(t *testing.T) {
 }
 
 // slowClaims is a store that needs as long for a claim as a server, so that meanwhile more slots become free.
-type slowClaims struct{ backend.Store }
+type slowClaims struct {
+	backend.Store
+	claims *atomic.Int64 // counts them, unless it is nil
+}
 
 func (s slowClaims) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if s.claims != nil {
+		s.claims.Add(1)
+	}
 	time.Sleep(time.Millisecond)
 	return s.Store.Claim(ctx, c)
 }
@@ -186,7 +192,7 @@ func TestSubmittersHintsAreNotDoubled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		counted := new(atomic.Int64)
 		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
-			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store}
+			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store, nil}
 		}}
 		w := jobWorker
 		w.Max = 100
@@ -210,6 +216,29 @@ func TestSubmittersHintsAreNotDoubled(t *testing.T) {
 		}
 		if n := counted.Load(); n < tasks || n > tasks*11/10 {
 			t.Errorf("%d hints for %d tasks", n, tasks)
+		}
+	})
+}
+
+// When handlers return at the same time, one claim fills all their slots.
+func TestClaimFillsAllSlots(t *testing.T) {
+	const tasks = 1000
+	bubble(t, func(t *testing.T) {
+		var claims atomic.Int64
+		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) { p.Store = slowClaims{p.Store, &claims} }}
+		w := jobWorker
+		w.Max = 10
+		done := make(chan bool, tasks)
+		_, q := work(t, b, w, func(context.Context, int) (int, error) {
+			done <- true
+			return 0, nil
+		})
+		must(q.SubmitMany(t.Context(), make([]int, tasks)))(t)
+		for range tasks {
+			<-done
+		}
+		if n := claims.Load(); n > tasks/10*3/2 {
+			t.Errorf("%d claims of %d tasks, ten at once", n, tasks)
 		}
 	})
 }

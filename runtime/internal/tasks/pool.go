@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +112,7 @@ func (p *pool) run(ctx context.Context) {
 	for {
 		up, changed := p.e.Ports.Transport.State()
 		p.applyLimit(ctx)
+		p.gatherSlots()
 		free, hints, ok := p.nextWork()
 		if !ok {
 			select {
@@ -195,6 +197,20 @@ func (p *pool) polledFor(tasks int, full bool) {
 	}
 	if before >= bulkClaim && p.perPoll < bulkClaim && p.hintsPending {
 		p.low.Set()
+	}
+}
+
+// gatherSlots lets handlers that are about to return do so, if some have, so that one claim fills all their slots.
+func (p *pool) gatherSlots() {
+	for before := 0; ; {
+		p.mu.Lock()
+		free := p.applied.Slots() - p.slots
+		p.mu.Unlock()
+		if free <= before || free >= maxClaim {
+			return
+		}
+		before = free
+		runtime.Gosched()
 	}
 }
 

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -95,6 +96,7 @@ func (s *settler) run(ctx context.Context) {
 	again := time.NewTicker(asideFirst)
 	defer again.Stop()
 	for {
+		runtime.Gosched() // handlers that are about to return add their results first
 		batch := s.take()
 		if len(batch) == 0 {
 			select {
