@@ -126,11 +126,11 @@ func (l link) ip(host int) string { return fmt.Sprintf("198.18.%d.%d", l.net+l.n
 
 // lose makes the network lose all packets in one direction silently: they are sent to an address that no card has.
 func (l link) lose(d testkit.Direction) {
-	const nobody = "02:00:00:00:00:01"
+	const unusedMAC = "02:00:00:00:00:01"
 	if d == testkit.Requests {
-		l.machine.ip("-n", l.name, "neigh", "replace", l.ip(1), "lladdr", nobody, "nud", "permanent", "dev", l.guest)
+		l.machine.ip("-n", l.name, "neigh", "replace", l.ip(1), "lladdr", unusedMAC, "nud", "permanent", "dev", l.guest)
 	} else {
-		l.machine.ip("neigh", "replace", l.ip(2), "lladdr", nobody, "nud", "permanent", "dev", l.host)
+		l.machine.ip("neigh", "replace", l.ip(2), "lladdr", unusedMAC, "nud", "permanent", "dev", l.host)
 	}
 }
 

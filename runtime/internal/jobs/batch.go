@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // Limits of a batch, so that it takes neither much memory nor long: the first batch doesn't wait for the last one, and
@@ -135,7 +136,7 @@ func (s *Scheduler) insert(ctx context.Context, group []*fire) {
 		return
 	}
 	_, err := s.catalog.tasks.Insert(ctx, tasks)
-	if half := len(group) / 2; half > 0 && refused(err) {
+	if half := len(group) / 2; half > 0 && retry.Refused(err) {
 		s.insert(ctx, group[:half])
 		s.insert(ctx, group[half:])
 		return

@@ -1,11 +1,8 @@
 package jobs
 
 import (
-	"errors"
 	"log/slog"
 	"time"
-
-	"github.com/afgen/afgen/runtime/backend"
 )
 
 const (
@@ -21,16 +18,6 @@ type failure struct {
 	revision int64 // of the job
 	pause    time.Duration
 	until    time.Time
-}
-
-// refused reports whether err concerns only the documents or tasks of an operation, and not the store.
-func refused(err error) bool {
-	switch backend.CodeOf(err) {
-	case backend.ErrInvalidArgument, backend.ErrResourceExhausted, backend.ErrInternal, backend.ErrOutOfRange,
-		backend.ErrFailedPrecondition, backend.ErrDataLoss, backend.ErrNotFound, backend.ErrAlreadyExists:
-		return !errors.Is(err, backend.ErrStoreFull)
-	}
-	return false
 }
 
 // add records that a job has failed. It logs the first failure.

@@ -238,7 +238,7 @@ func (s *Scheduler) conclude(fires []*fire) (again bool, err error) {
 			continue
 		case backend.CodeOf(f.err) == backend.ErrAborted:
 			again = true
-		case refused(f.err):
+		case retry.Refused(f.err):
 			s.failed.add(s.catalog.cfg.Log, f.job, f.err)
 		default:
 			err = f.err

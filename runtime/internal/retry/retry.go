@@ -118,6 +118,19 @@ func Unavailable(err error) bool {
 	return code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded
 }
 
+// Refused reports whether a store error is permanent: retrying the request is pointless, but a smaller one may
+// succeed if a single item is the reason. It is false for errors that don't depend on the items, such as an
+// unavailable or full store or missing permissions.
+func Refused(err error) bool {
+	switch backend.CodeOf(err) {
+	case backend.ErrInvalidArgument, backend.ErrResourceExhausted, backend.ErrInternal, backend.ErrOutOfRange,
+		backend.ErrFailedPrecondition, backend.ErrDataLoss, backend.ErrUnimplemented,
+		backend.ErrNotFound, backend.ErrAlreadyExists:
+		return !errors.Is(err, backend.ErrStoreFull)
+	}
+	return false
+}
+
 // Jitter changes d by up to a fifth in either direction, so that processes don't act in lockstep.
 func Jitter(d time.Duration) time.Duration {
 	return time.Duration(float64(min(d, Longest)) * (0.8 + 0.4*rand.Float64()))

@@ -137,7 +137,7 @@ func (p *pool) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			if refused(err) && p.refusal.Swap(&err) == nil {
+			if retry.Refused(err) && p.refusal.Swap(&err) == nil {
 				p.e.Log.Error("store refused to claim tasks", "queue", p.worker.Queue, "error", err)
 			}
 			p.pollAgain()
@@ -186,8 +186,8 @@ func (p *pool) pollSoon() {
 	p.wake.Set()
 }
 
-// polledFor records how many tasks a poll has claimed. While polls claim many, this process publishes almost no hints for
-// a backlog: a hint costs an update of its task and a message.
+// polledFor records how many tasks a poll has claimed. While polls claim many, this process publishes almost no hints
+// for a backlog: a hint costs an update of its task and a message.
 func (p *pool) polledFor(tasks int, full bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -295,10 +295,10 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		}
 	}
 	switch {
-	case refused(err) && len(hints) == 1:
+	case retry.Refused(err) && len(hints) == 1:
 		p.e.dropHint(p.worker.Queue, hints[0], err)
 		return next, false, nil
-	case refused(err) && len(hints) > 1:
+	case retry.Refused(err) && len(hints) > 1:
 		return p.claimSingly(ctx, hints)
 	}
 	if err != nil { // whether the store claimed their tasks is unknown

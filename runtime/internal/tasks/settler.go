@@ -134,7 +134,7 @@ func (s *settler) settleBatch(ctx context.Context, batch []settlement) (left []s
 	case err == nil:
 		s.applied(ctx, batch, settled)
 		return nil, nil
-	case !refused(err):
+	case !retry.Refused(err):
 		return batch, err
 	case len(batch) > 1:
 		half := len(batch) / 2
@@ -163,7 +163,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 					"fence", b.Fence, "was", b.To, "is", less.To, "error", less.Error)
 				s.applied(ctx, []settlement{less}, settled)
 				return nil, nil
-			case !refused(err):
+			case !retry.Refused(err):
 				return []settlement{b}, err
 			}
 		}
