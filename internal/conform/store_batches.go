@@ -46,6 +46,12 @@ func batchWhole(w *world) {
 	w.must(w.Store.Discard(w.ctx(), source, "c"))
 	w.wantCode(w.commit(source, "c", 2), backend.ErrAborted)
 	w.wantCode(w.commit(source, "never", 1), backend.ErrAborted)
+	// Discarding another batch does not affect this one.
+	w.piece(source, "f", 0, 2)
+	w.piece(source, "g", 0, 2)
+	w.must(w.Store.Discard(w.ctx(), source, "f"))
+	w.must(w.commit(source, "g", 2))
+	w.wantCode(w.commit(source, "f", 2), backend.ErrAborted)
 	// A handler that died had inserted more tasks; the next attempt inserts fewer.
 	w.piece(source, "d", 0, 4)
 	w.wantCode(w.commit(source, "d", 2), backend.ErrAborted)
@@ -61,20 +67,20 @@ func batchWhole(w *world) {
 	w.wantCode(w.commit(source, "d", 5), backend.ErrAborted)
 	w.piece(source, "d", 0, 5)
 	w.must(w.commit(source, "d", 5))
-	w.wantSubtasks(source, 8)
+	w.wantSubtasks(source, 10)
 	// A part committed by a program that sends no number is completed.
 	w.piece(source, "e", 1, 3)
 	w.must(w.commit(source, "e", 0))
 	w.wantCode(w.commit(source, "e", 3), backend.ErrAborted)
 	w.piece(source, "e", 0, 3)
 	w.must(w.commit(source, "e", 3))
-	w.wantSubtasks(source, 11)
+	w.wantSubtasks(source, 13)
 	w.settle(run, backend.StatusSuccess)
 	for _, t := range w.list(backend.TaskQuery{Source: source}) {
 		w.done(t.ID, backend.StatusSuccess)
 	}
 	w.wantFinish(source, true, "q")
-	w.same("total", w.get(source).Subtasks.Total, 11)
+	w.same("total", w.get(source).Subtasks.Total, 13)
 	// A reply that arrives very late.
 	w.must(w.commit(source, "d", 5))
 }

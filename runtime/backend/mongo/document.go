@@ -80,10 +80,18 @@ type document struct {
 	Opening     []string `bson:"opening,omitempty"`   // committed, and possibly still held
 	Discarded   []string `bson:"discarded,omitempty"` // without inserts since
 	Discards    int64    `bson:"discards,omitempty"`  // number of discards
+	Marks       []mark   `bson:"marks,omitempty"`     // the last discards of batches, oldest first
+	Unmarked    int64    `bson:"unmarked,omitempty"`  // discards up to this number may have no mark
 	FirstCommit int64    `bson:"quiet,omitempty"`     // time of the first commit
 	OpenSet     bool     `bson:"open_set,omitempty"`  // while Finish has work to do
 	DoneMade    bool     `bson:"done_made,omitempty"` // <source>/done was inserted
 	Purging     bool     `bson:"purging,omitempty"`
+}
+
+// A mark records the number of a batch's last discard, counting the discards of all batches of the source from 1.
+type mark struct {
+	Batch  string `bson:"batch"`
+	Number int64  `bson:"number"`
 }
 
 type failure struct {

@@ -40,7 +40,7 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 //
 // A batch with a given size is counted between reading and writing the source, and the write requires that no Discard
 // was recorded in between. A later Discard finds the batch committed. An earlier one may still be deleting, but only
-// tasks of generations before the source's when it was read; these don't count.
+// tasks that were inserted before it, of generations below its number; these don't count.
 func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error) {
 	for {
 		source, err := c.readSource(ctx, sp.Source)
@@ -112,7 +112,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 func (c *Client) readSource(ctx context.Context, id string) (*document, error) {
 	found, err := c.find(ctx, m{"_id": id}, options.Find().SetProjection(m{
 		"status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1,
-		"discards": 1,
+		"discards": 1, "marks": 1, "unmarked": 1,
 	}))
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -144,8 +144,8 @@ func (c *Client) countBatch(ctx context.Context, source *document, sp backend.Sp
 	if err != nil {
 		return err
 	}
-	if source.Discards > 0 {
-		doomed := m{"held": held["held"], "generation": m{"$not": m{"$gte": source.Discards}}}
+	if last := source.lastDiscard(sp.Batch); last > 0 {
+		doomed := m{"held": held["held"], "generation": m{"$not": m{"$gte": last}}}
 		n, err := c.count(ctx, doomed)
 		if err != nil {
 			return err
@@ -283,12 +283,8 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 			if slices.Contains(x.Opening, batch) {
 				return s.makeLive(ctx, source, batch) // committed
 			}
-			note := m{"$set": m{"discards": x.Discards + 1}, "$addToSet": m{"discarded": batch}}
-			if len(x.Discarded) >= backend.MaxBatches/10 { // drop the oldest
-				note = m{"$set": m{"discards": x.Discards + 1, "discarded": append(x.Discarded[1:], batch)}}
-			}
 			r, err := s.tasks.UpdateOne(ctx, m{"_id": source, "spawn_rev": orMissing(x.SpawnRev),
-				"discards": orMissing(x.Discards)}, note)
+				"discards": orMissing(x.Discards)}, x.recordDiscard(batch))
 			if err != nil {
 				return s.wrapError(ctx, err, backend.OutcomeUnknown)
 			}
@@ -303,6 +299,47 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 			return s.wrapError(ctx, err, backend.OutcomeUnknown)
 		})
 	}
+}
+
+// maxMarks is the number of discarded batches that a source remembers.
+const maxMarks = backend.MaxBatches / 10
+
+// recordDiscard returns the update of a source that records the discard of a batch.
+func (x *document) recordDiscard(batch string) m {
+	number := x.Discards + 1
+	marks, unmarked := x.Marks, x.Unmarked
+	if !x.marked() {
+		marks, unmarked = nil, x.Discards
+	}
+	marks = append(slices.DeleteFunc(marks, func(d mark) bool { return d.Batch == batch }), mark{batch, number})
+	if len(marks) > maxMarks {
+		marks, unmarked = marks[1:], max(unmarked, marks[0].Number)
+	}
+	set := m{"discards": number, "marks": marks, "unmarked": unmarked}
+	if len(x.Discarded) < maxMarks {
+		return m{"$set": set, "$addToSet": m{"discarded": batch}}
+	}
+	set["discarded"] = append(x.Discarded[1:], batch) // without the oldest
+	return m{"$set": set}
+}
+
+// marked reports whether the last discard has a mark. Older versions of this package write none.
+func (x *document) marked() bool {
+	return len(x.Marks) > 0 && x.Marks[len(x.Marks)-1].Number == x.Discards
+}
+
+// lastDiscard returns the number of the last discard of a batch, or 0. If that may be unknown, the result is too high
+// rather than too low: then a commit fails, and succeeds after the batch was inserted again.
+func (x *document) lastDiscard(batch string) int64 {
+	if !x.marked() {
+		return x.Discards
+	}
+	for _, d := range x.Marks {
+		if d.Batch == batch {
+			return d.Number
+		}
+	}
+	return x.Unmarked
 }
 
 // orMissing matches a number that is stored only if it isn't 0.
