@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -133,7 +134,7 @@ func (r *runner) runCommand(ctx context.Context, s step) error {
 }
 
 // testArgs returns the go test command of a step, and its environment in addition to the runner's.
-func (r *runner) testArgs(s step) (args, env []string) {
+func (r *runner) testArgs(s step) (args, env []string, err error) {
 	// Lint runs all of go vet.
 	args, env = []string{r.goCmd, "test", "-json", "-vet=off", "-timeout=60m"}, s.env
 	if s.race && r.race {
@@ -142,19 +143,34 @@ func (r *runner) testArgs(s step) (args, env []string) {
 	// Packages first: after a flag of the test binary, go test passes the remaining arguments to the tests.
 	if s.packages == nil {
 		args = append(args, "./...")
-	} else {
-		for _, p := range r.packages {
-			if s.packages(p) {
-				args = append(args, module+p)
+	}
+	var patterns []string
+	for _, p := range r.packages {
+		if s.packages == nil || !s.packages(p) {
+			continue
+		}
+		args = append(args, module+p)
+		if s.reduced {
+			pattern, err := fullLength(filepath.FromSlash(p))
+			if err != nil {
+				return nil, nil, err
 			}
+			patterns = append(patterns, pattern)
 		}
 	}
-	return append(append(args, s.flags...), r.flags...), env
+	if s.reduced {
+		args = append(args, "-run="+strings.Join(patterns, "|"))
+	}
+	return append(append(args, s.flags...), r.flags...), env, nil
 }
 
 // runTests runs go test and reads its events.
 func (r *runner) runTests(ctx context.Context, s step) error {
-	args, env := r.testArgs(s)
+	args, env, err := r.testArgs(s)
+	if err != nil {
+		r.report.fail("%s: %v", s.name, err)
+		return err
+	}
 	s.env = env
 	cmd := r.command(ctx, s, args)
 	var problems bytes.Buffer

@@ -29,6 +29,7 @@ type step struct {
 	dir      string                 // of a nested module; "" is the root
 	env      []string
 	nice     bool // it leaves the processors to the other lanes
+	reduced  bool // only tests that do less with -short or with the race detector
 }
 
 // serverPackages are the packages whose tests need servers.
@@ -59,7 +60,7 @@ func slowFirst(packages []string) []string {
 }
 
 // shortened are the light packages whose tests do less with -short, or that omit what takes too long with the race
-// detector. make test-all runs them again without it.
+// detector. make test-all runs such tests again without it.
 var shortened = only("cmd/afgen", "gen", "gen/emit", "gen/scan", "golden", "internal/archtest", "internal/fault",
 	"runtime", "runtime/backend/embedded", "runtime/backend/memory", "templates")
 
@@ -119,7 +120,8 @@ func fuzz(duration string) []step {
 }
 
 func tiers() map[string]tier {
-	full := step{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true}
+	full := step{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true,
+		reduced: true}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")

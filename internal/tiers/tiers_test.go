@@ -71,6 +71,11 @@ func TestAllRunsWhatShortLeavesOut(t *testing.T) {
 		for path != "." && !slices.Contains(all, filepath.ToSlash(path)) {
 			path = filepath.Dir(path) // testdata belongs to the package above
 		}
+		if strings.HasSuffix(file, "_test.go") && shortened(filepath.ToSlash(path)) {
+			if pattern, err := fullLength(filepath.Dir(file)); err != nil || pattern == "" {
+				t.Errorf("%s does less with -short, and no test of its package runs at full length: %v", file, err)
+			}
+		}
 		if p := filepath.ToSlash(path); p != "." && p != "internal/tiers" && light(p) && !shortened(p) {
 			t.Errorf("%s does less with -short, and make test-all does not run %s at full length", file, p)
 		}
@@ -104,7 +109,10 @@ func TestArgsOfTests(t *testing.T) {
 		{false, "go test -json -vet=off -timeout=60m " + module + "gen -short -run=X"},
 	} {
 		r := &runner{goCmd: "go", packages: []string{"gen", "runtime"}, flags: []string{"-run=X"}, race: c.race}
-		args, env := r.testArgs(s)
+		args, env, err := r.testArgs(s)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := strings.Join(args, " "); got != c.want {
 			t.Errorf("with race detector %v: %s, want %s", c.race, got, c.want)
 		}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/testkit"
@@ -31,7 +32,12 @@ func openUntilEnd(t testing.TB, path string, opts ...embedded.Option) *backend.P
 }
 
 // options gives tests more time with -race.
-var options = conform.Options{Tick: tick}
+var options = conform.Options{Tick: func() time.Duration {
+	if testkit.Race {
+		return 80 * time.Millisecond
+	}
+	return 40 * time.Millisecond
+}()}
 
 func openNew(t *testing.T, opts ...embedded.Option) *backend.Ports {
 	return openUntilEnd(t, filepath.Join(t.TempDir(), "af.db"), append(opts, embedded.Checked())...)
@@ -50,7 +56,7 @@ func TestCoordinatorConforms(t *testing.T) {
 
 // Random operations have the same results as on the memory backend. With -race, SQLite (which is Go code) is slow.
 func TestStoreMatchesMemory(t *testing.T) {
-	if race {
+	if testkit.Race {
 		testkit.Checks(t, testkit.Fewer(10, 2))
 	} else {
 		testkit.Checks(t, testkit.Fewer(30, 5))

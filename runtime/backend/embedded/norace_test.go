@@ -4,16 +4,10 @@ package embedded_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
-)
-
-const (
-	race = false
-	tick = 40 * time.Millisecond
 )
 
 // Each statement of the store uses an index. With -race, SQLite is slow and the suite runs only with two processes.
