@@ -174,7 +174,7 @@ func long() []phase {
 		{name: "generator", packages: only("gen"), nice: true,
 			flags: []string{"-run=ManifestNeverHidesChange|LargeModule", "-sound=2m", "-large"}},
 		{name: "differential", packages: only("runtime/backend/mongo"),
-			flags: []string{"-run=DoesWhatMemoryDoes", "-rapid.checks=30"}, nice: true},
+			flags: []string{"-run=TestStoreMatchesMemory", "-rapid.checks=60"}, nice: true},
 	}
 	return []phase{
 		{{repeated}},

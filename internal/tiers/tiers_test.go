@@ -98,6 +98,42 @@ func TestStepsMatchPackages(t *testing.T) {
 	}
 }
 
+// A step that selects tests selects at least one in each of its packages.
+func TestStepsMatchTests(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	for name := range tiers() {
+		for _, s := range steps(name) {
+			i := slices.IndexFunc(s.flags, func(f string) bool { return strings.HasPrefix(f, "-run=") && f != "-run=^$" })
+			if i < 0 {
+				continue
+			}
+			pattern := regexp.MustCompile(strings.TrimPrefix(s.flags[i], "-run="))
+			for _, p := range packages(t) {
+				if !s.packages(p) {
+					continue
+				}
+				files, err := filepath.Glob(filepath.Join("../..", p, "*_test.go"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				matched := false
+				for _, file := range files {
+					text, err := os.ReadFile(file)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, m := range declared.FindAllSubmatch(text, -1) {
+						matched = matched || pattern.Match(m[1])
+					}
+				}
+				if !matched {
+					t.Errorf("%s: step %q selects %s, which matches no test of %s", name, s.name, pattern, p)
+				}
+			}
+		}
+	}
+}
+
 // A step with the race detector compiles SQLite without it, and names packages before flags of the tests.
 func TestArgsOfTests(t *testing.T) {
 	s := step{name: "s", race: true, packages: func(p string) bool { return p == "gen" }, flags: []string{"-short"}}

@@ -84,10 +84,10 @@ func TestDocsConform(t *testing.T) {
 	}, options)
 }
 
-// Random operations give the same results as on package memory.
+// Random operations give the same results as on package memory. make test-long tries more of them.
 func TestStoreMatchesMemory(t *testing.T) {
 	uri := devstack.Mongo(t)
-	testkit.Checks(t, 10)
+	testkit.Checks(t, 4)
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
 		ports, err := memory.New().Open(t.Context(), backend.Env{})
 		if err != nil {
