@@ -90,6 +90,7 @@ var kinds = func() []operation {
 		{3, operation{name: "promote", do: doPromote}},
 		{2, operation{name: "stop", do: doStop}},
 		{2, operation{name: "look", do: doLook}},
+		{2, operation{name: "list", do: doList}},
 		{1, operation{name: "purge", do: doPurge}},
 		{2, operation{name: "sleep", do: doSleep}},
 	} {
@@ -395,6 +396,47 @@ func doLook(m *machine, op operation) {
 		p, err4 := s.List(ctx, q)
 		tasks = byID(p.Tasks)
 		return []any{owners, owned, unfinished, tasks, p.Total, err == nil, err2 == nil, err3 == nil, err4 == nil}
+	})
+}
+
+// doList reads all pages of a list. Instants that limit it are those of tasks, by each store's clock.
+func doList(m *machine, op operation) {
+	t := m.some(op.A)
+	q := backend.TaskQuery{
+		Queue: pick(op.B, "", "q", "p", "none"), Source: pick(op.B+op.C, "", "", "", "t0", "t0/a/0"), Limit: 1 + op.D%3,
+		Sort: pick(op.A+op.D, backend.SortNewest, backend.SortOldest, backend.SortEnded, backend.SortEnded),
+		Statuses: pick(op.C, nil, []backend.Status{backend.StatusSuccess}, []backend.Status{backend.StatusFailed},
+			[]backend.Status{backend.StatusWaiting, backend.StatusRetrying}, []backend.Status{backend.StatusRunning},
+			[]backend.Status{backend.StatusSuccess, backend.StatusStopped}),
+	}
+	m.both(func(s backend.Store) any {
+		q := q
+		if limit, err := s.Get(context.Background(), t.ID); err == nil && op.D < 6 {
+			if op.D < 3 {
+				q.After = limit.Created
+			} else {
+				q.Before = limit.Created
+			}
+		}
+		var all []backend.Task
+		for {
+			p, err := s.List(context.Background(), q)
+			if err != nil {
+				return outcome(err)
+			}
+			all = append(all, p.Tasks...)
+			if q.Cursor = p.Cursor; q.Cursor == "" {
+				break
+			}
+		}
+		if q.Sort != backend.SortEnded {
+			return coarse(all)
+		}
+		// Tasks that end together may be in any order.
+		if !slices.IsSortedFunc(all, func(a, b backend.Task) int { return b.Ended.Compare(a.Ended) }) {
+			m.Fatalf("%s: not sorted by end: %v", m.name, all)
+		}
+		return byID(all)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -384,5 +385,15 @@ func (m *model) List(_ context.Context, q backend.TaskQuery) (backend.TaskPage, 
 			(len(q.Statuses) == 0 || slices.Contains(q.Statuses, t.Status)) &&
 			(q.After.IsZero() || !t.Created.Before(q.After)) && (q.Before.IsZero() || t.Created.Before(q.Before))
 	}))
+	slices.SortFunc(tasks, func(a, b backend.Task) int {
+		switch order := cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)); q.Sort {
+		case backend.SortNewest:
+			return -order
+		case backend.SortOldest:
+			return order
+		default:
+			return b.Ended.Compare(a.Ended)
+		}
+	})
 	return backend.TaskPage{Tasks: tasks, Total: len(tasks)}, nil
 }

@@ -150,6 +150,51 @@ func (db *database) readRow(ctx context.Context, query string, args []any, to ..
 	return found, nil
 }
 
+// A snapshot is a view of the committed data.
+type snapshot struct {
+	ctx context.Context
+	db  *database
+	tx  *sql.Tx
+}
+
+// readSnapshot calls fn with a snapshot that is valid until fn returns.
+func (db *database) readSnapshot(ctx context.Context, fn func(s *snapshot) error) error {
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
+	tx, err := db.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return db.file.readError(ctx, err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	return fn(&snapshot{ctx, db, tx})
+}
+
+func (v *snapshot) query(query string, args ...any) (*sql.Rows, error) {
+	s, err := v.db.prepared(query)
+	if err != nil {
+		return nil, v.db.file.wrapError(err)
+	}
+	rows, err := v.tx.StmtContext(v.ctx, s).QueryContext(v.ctx, args...)
+	if err != nil {
+		return nil, v.db.file.readError(v.ctx, err)
+	}
+	return rows, nil
+}
+
+// readFrom reads all rows of a query.
+func readFrom[T any](v *snapshot, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := v.query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	all, err := scanAll(rows, scan)
+	if err != nil {
+		return nil, v.db.file.readError(v.ctx, err)
+	}
+	return all, nil
+}
+
 // readAll reads all rows of a query.
 func readAll[T any](ctx context.Context, db *database, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T,
 	error) {

@@ -1,7 +1,10 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,158 +13,333 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A clause collects the conditions of a WHERE clause.
-type clause struct {
-	terms []string
-	args  []any
-}
+// fewEnded is up to how many successful tasks of a queue a list by creation sorts. There is no index for them: it would
+// cost each task a write. Of more tasks, a page finds enough among the newest or oldest of all queues.
+const fewEnded = 5000
 
-func (c *clause) and(term string, args ...any) {
-	c.terms = append(c.terms, term)
-	c.args = append(c.args, args...)
-}
-
-func (c *clause) String() string {
-	if len(c.terms) == 0 {
-		return ""
-	}
-	return "WHERE " + strings.Join(c.terms, " AND ") + " "
-}
-
-// List implements backend.Store. A task's seq is its creation time, so the order by creation is that of rowids. The
-// order by end sorts all matching tasks.
+// List implements backend.Store. A task's seq is its creation time, so the order by creation is that of rowids. A page
+// is found in one range of an index for each queue and kind of status, in a single snapshot.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
 	if err := q.Check(); err != nil {
 		return page, err
 	}
-	match := matching(q)
-	if err := s.count(ctx, &page, q, match); err != nil {
-		return page, err
-	}
-	if q.Cursor != "" {
-		if err := match.from(q); err != nil {
-			return page, err
-		}
-	}
-	found, more, err := s.page(ctx, q, match)
+	l, err := newLister(q)
 	if err != nil {
 		return page, err
 	}
-	if more {
-		page.Cursor = cursorOf(found[len(found)-1])
-	}
-	page.Tasks = tasksOf(found)
-	return page, nil
-}
-
-// page reads the tasks of one page and reports whether more match. It reads at most one task more than the page holds.
-func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (found []*record, more bool, err error) {
-	query := selectTask + match.String()
-	switch q.Sort {
-	case backend.SortNewest:
-		query += "ORDER BY task.seq DESC LIMIT ?"
-	case backend.SortOldest:
-		query += "ORDER BY task.seq LIMIT ?"
-	case backend.SortEnded: // sort without the large columns, then read the tasks in that order
-		query = "SELECT " + taskColumns + "FROM (SELECT seq AS at FROM task " + match.String() + `
-			ORDER BY ended DESC, task.seq DESC LIMIT ?) AS page
-			CROSS JOIN task ON task.seq = page.at LEFT JOIN payload ON payload.seq = task.seq`
-	}
-	rows, err := s.db.read(ctx, query, append(match.args, q.Limit+1)...)
-	if err != nil {
-		return nil, false, err
-	}
-	defer rows.Close()
-	for bytes := 0; rows.Next() && !more; {
-		r, err := scanRecord(rows)
+	var more bool
+	err = s.db.readSnapshot(ctx, func(v *snapshot) error {
+		counts, err := l.count(v, &page)
 		if err != nil {
-			return nil, false, s.db.file.readError(ctx, err)
+			return err
 		}
-		size := r.Size()
-		if more = !q.Takes(len(found), bytes, size); !more {
-			found, bytes = append(found, r), bytes+size
+		keys, err := l.keys(v, counts)
+		if err != nil || len(keys) == 0 {
+			return err
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, false, s.db.file.readError(ctx, err)
-	}
-	return found, more, nil
+		found, all, err := l.page(v, keys)
+		if err != nil {
+			return err
+		}
+		if more = !all; more {
+			page.Cursor = cursorOf(found[len(found)-1])
+		}
+		page.Tasks = tasksOf(found)
+		return nil
+	})
+	return page, err
 }
 
-// matching returns the conditions of a query.
-func matching(q backend.TaskQuery) *clause {
-	c := new(clause)
-	if q.Source != "" {
-		c.and("source = ? AND source IS NOT NULL", q.Source)
-	}
-	if q.Queue != "" {
-		c.and("queue = ?", q.Queue)
-	}
-	if numbers := numbers(q.Statuses); len(numbers) > 0 {
-		term := "status IN (SELECT value FROM json_each(?))"
-		if !slices.ContainsFunc(numbers, func(n int) bool { return n <= number(backend.StatusSuccess) }) {
-			term += " AND status > 4" // these are few and indexed
+// A listKey is the place of a task in a list: when it ended, or 0, and its seq.
+type listKey struct{ ended, seq int64 }
+
+// A lister finds a page of a list.
+type lister struct {
+	backend.TaskQuery
+	live, failed []int // the wanted statuses of these kinds
+	success      bool
+	low, high    int64   // the range of seq
+	below        listKey // SortEnded: only keys less than this
+	order        string
+}
+
+func newLister(q backend.TaskQuery) (*lister, error) {
+	l := &lister{TaskQuery: q, low: math.MinInt64, high: math.MaxInt64, below: listKey{math.MaxInt64, math.MaxInt64}}
+	for n := range statuses {
+		switch wanted := len(q.Statuses) == 0 || slices.Contains(q.Statuses, statuses[n]); {
+		case !wanted:
+		case n < number(backend.StatusSuccess):
+			l.live = append(l.live, n)
+		case n > number(backend.StatusSuccess):
+			l.failed = append(l.failed, n)
+		default:
+			l.success = true
 		}
-		c.and(term, list(numbers))
 	}
 	if !q.After.IsZero() {
-		c.and("task.seq >= ?", instant.Of(q.After))
+		l.low = instant.Of(q.After)
 	}
 	if !q.Before.IsZero() {
-		c.and("task.seq < ?", instant.Of(q.Before))
+		l.high = instant.Of(q.Before) - 1
 	}
-	return c
-}
-
-// count sets the total of a page, from the table tally if possible.
-func (s *store) count(ctx context.Context, page *backend.TaskPage, q backend.TaskQuery, match *clause) error {
-	if q.Source != "" || !q.After.IsZero() || !q.Before.IsZero() {
-		n := 0
-		_, err := s.db.readRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM task "+match.String()+"LIMIT ?)",
-			append(slices.Clone(match.args), backend.MaxTotal+1), &n)
-		page.Total, page.AtLeast = backend.BoundedTotal(n)
-		return err
+	switch q.Sort {
+	case backend.SortOldest:
+		l.order = "ORDER BY seq LIMIT ?"
+	case backend.SortNewest:
+		l.order = "ORDER BY seq DESC LIMIT ?"
+	case backend.SortEnded:
+		l.order = "ORDER BY ended DESC, seq DESC LIMIT ?"
 	}
-	c := new(clause)
-	if q.Queue != "" {
-		c.and("queue = ?", q.Queue)
+	if q.Cursor == "" {
+		return l, nil
 	}
-	if len(q.Statuses) > 0 {
-		c.and("status IN (SELECT value FROM json_each(?))", list(numbers(q.Statuses)))
-	}
-	_, err := s.db.readRow(ctx, "SELECT ifnull(sum(n), 0) FROM tally "+c.String(), c.args, &page.Total)
-	return err
-}
-
-func numbers(list []backend.Status) []int {
-	var all []int
-	for _, s := range list {
-		all = append(all, number(s))
-	}
-	return all
-}
-
-// cursorOf returns the cursor of the page that ends with r: when r ended, if it did, and its seq.
-func cursorOf(r *record) string {
-	return strconv.FormatInt(instant.Of(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
-}
-
-// from selects the tasks after a query's cursor.
-func (c *clause) from(q backend.TaskQuery) error {
 	first, second, _ := strings.Cut(q.Cursor, " ")
 	ended, err := strconv.ParseInt(first, 36, 64)
 	seq, err2 := strconv.ParseInt(second, 36, 64)
 	if err != nil || err2 != nil {
-		return backend.BadCursor(q.Cursor)
+		return nil, backend.BadCursor(q.Cursor)
 	}
 	switch q.Sort {
 	case backend.SortOldest:
-		c.and("task.seq > ?", seq)
+		l.low = max(l.low, seq+1)
+	case backend.SortNewest:
+		l.high = min(l.high, seq-1)
 	case backend.SortEnded:
-		c.and("(ended, task.seq) < (?, ?)", ended, seq)
-	default:
-		c.and("task.seq < ?", seq)
+		l.below = listKey{ended, seq}
 	}
-	return nil
+	return l, nil
+}
+
+// cursorOf returns the cursor of the page that ends with r.
+func cursorOf(r *record) string {
+	return strconv.FormatInt(instant.Of(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
+}
+
+// A tally is the number of tasks of a queue by status.
+type tally struct {
+	queue string
+	n     [len(statuses)]int
+}
+
+// count sets the page's total and returns the tallies of the queues of the query.
+func (l *lister) count(v *snapshot, page *backend.TaskPage) ([]*tally, error) {
+	if l.Source != "" {
+		n, err := l.countRows(v, "source = ? AND source IS NOT NULL AND (? = '' OR queue = ?) AND ", l.Source, l.Queue, l.Queue)
+		page.Total, page.AtLeast = backend.BoundedTotal(n)
+		return nil, err
+	}
+	var counts []*tally
+	_, err := readFrom(v, func(rows *sql.Rows) (_ struct{}, err error) {
+		var queue string
+		var status, n int
+		if err := rows.Scan(&queue, &status, &n); err != nil {
+			return struct{}{}, err
+		}
+		if len(counts) == 0 || counts[len(counts)-1].queue != queue {
+			counts = append(counts, &tally{queue: queue})
+		}
+		counts[len(counts)-1].n[status] = n
+		return struct{}{}, nil
+	}, "SELECT queue, status, n FROM tally WHERE n > 0 AND (? = '' OR queue = ?) ORDER BY queue", l.Queue, l.Queue)
+	if err != nil {
+		return nil, err
+	}
+	if !l.After.IsZero() || !l.Before.IsZero() {
+		n, err := l.countRows(v, "(? = '' OR queue = ?) AND ", l.Queue, l.Queue)
+		page.Total, page.AtLeast = backend.BoundedTotal(n)
+		return counts, err
+	}
+	for _, c := range counts {
+		for _, status := range l.statuses() {
+			page.Total += c.n[status]
+		}
+	}
+	return counts, nil
+}
+
+// countRows counts matching tasks, up to one more than backend.MaxTotal. The cursor has no effect on a total.
+func (l *lister) countRows(v *snapshot, where string, args ...any) (int, error) {
+	low, high := int64(math.MinInt64), int64(math.MaxInt64)
+	if !l.After.IsZero() {
+		low = instant.Of(l.After)
+	}
+	if !l.Before.IsZero() {
+		high = instant.Of(l.Before) - 1
+	}
+	n, err := readFrom(v, scanOne[int], "SELECT count(*) FROM (SELECT 1 FROM task NOT INDEXED WHERE "+where+
+		"seq BETWEEN ? AND ? AND status IN (SELECT value FROM json_each(?)) LIMIT ?)",
+		append(args, low, high, list(l.statuses()), backend.MaxTotal+1)...)
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
+}
+
+// statuses returns the numbers of the wanted statuses.
+func (l *lister) statuses() []int {
+	all := slices.Concat(l.live, l.failed)
+	if l.success {
+		all = append(all, number(backend.StatusSuccess))
+	}
+	return all
+}
+
+// keys returns the keys of the page, and one more if there are more.
+func (l *lister) keys(v *snapshot, counts []*tally) ([]listKey, error) {
+	var all []listKey
+	for _, r := range l.ranges(counts) {
+		some, err := readFrom(v, func(rows *sql.Rows) (k listKey, err error) {
+			err = rows.Scan(&k.ended, &k.seq)
+			return k, err
+		}, "SELECT ended, seq FROM task "+r.where+r.order, append(r.args, l.Limit+1)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	slices.SortFunc(all, func(a, b listKey) int {
+		switch l.Sort {
+		case backend.SortOldest:
+			return cmp.Compare(a.seq, b.seq)
+		case backend.SortEnded:
+			return cmp.Or(cmp.Compare(b.ended, a.ended), cmp.Compare(b.seq, a.seq))
+		default:
+			return cmp.Compare(b.seq, a.seq)
+		}
+	})
+	return all[:min(len(all), l.Limit+1)], nil
+}
+
+// A listRange is a part of the tasks that a list looks at, in its order.
+type listRange struct {
+	where string
+	args  []any
+	order string
+}
+
+func (l *lister) ranges(counts []*tally) (all []listRange) {
+	if l.Source != "" {
+		where, args := `WHERE source = ? AND source IS NOT NULL AND (? = '' OR queue = ?)
+			AND status IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? `,
+			[]any{l.Source, l.Queue, l.Queue, list(l.statuses()), l.low, l.high}
+		if l.Sort == backend.SortEnded {
+			where, args = where+"AND (ended, seq) < (?, ?) ", append(args, l.below.ended, l.below.seq)
+		}
+		return []listRange{{where, args, l.order}}
+	}
+	if l.Sort == backend.SortEnded {
+		for _, c := range counts {
+			all = append(all, l.endedRanges(c)...)
+		}
+		return all
+	}
+	if l.Queue == "" && len(l.Statuses) == 0 {
+		return []listRange{{"NOT INDEXED WHERE seq BETWEEN ? AND ? ", []any{l.low, l.high}, l.order}}
+	}
+	succeeded := 0
+	for _, c := range counts {
+		all = append(all, l.createdRanges(c)...)
+		succeeded += c.n[number(backend.StatusSuccess)]
+	}
+	switch {
+	case !l.success || succeeded == 0:
+	case succeeded > fewEnded:
+		all = append(all, listRange{"NOT INDEXED WHERE (? = '' OR queue = ?) AND status = 4 AND seq BETWEEN ? AND ? ",
+			[]any{l.Queue, l.Queue, l.low, l.high}, l.order})
+	default:
+		for _, c := range counts {
+			args := []any{c.queue, l.low, l.high}
+			all = append(all,
+				listRange{`INDEXED BY task_closed WHERE queue = ? AND closed IS NOT NULL AND closed = ended AND status = 4
+					AND seq BETWEEN ? AND ? `, args, l.order},
+				listRange{`INDEXED BY task_apart WHERE queue = ? AND ended > 0 AND closed IS NOT ended AND status = 4
+					AND seq BETWEEN ? AND ? `, args, l.order})
+		}
+	}
+	return all
+}
+
+// createdRanges returns the ranges of a queue's tasks, except for successful ones, in the order of creation.
+func (l *lister) createdRanges(c *tally) (all []listRange) {
+	if c.any(l.live) {
+		all = append(all, listRange{`INDEXED BY task_current WHERE queue = ? AND ended = 0
+			AND status IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? `,
+			[]any{c.queue, list(l.live), l.low, l.high}, l.order})
+	}
+	for _, status := range l.failed {
+		if c.n[status] > 0 {
+			all = append(all, listRange{`INDEXED BY task_failed WHERE queue = ? AND status = ? AND status > 4
+				AND seq BETWEEN ? AND ? `, []any{c.queue, status, l.low, l.high}, l.order})
+		}
+	}
+	return all
+}
+
+// endedRanges returns the ranges of a queue's tasks in the order of their ends.
+func (l *lister) endedRanges(c *tally) (all []listRange) {
+	if c.any(l.live) { // these come last
+		high := l.high
+		if l.below.ended == 0 {
+			high = min(high, l.below.seq-1)
+		}
+		all = append(all, listRange{`INDEXED BY task_current WHERE queue = ? AND ended = 0
+			AND status IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? `,
+			[]any{c.queue, list(l.live), l.low, high}, "ORDER BY seq DESC LIMIT ?"})
+	}
+	if l.below.ended == 0 {
+		return all
+	}
+	args := []any{l.below.ended, l.below.seq, l.low, l.high}
+	for _, status := range l.failed {
+		if c.n[status] > 0 {
+			all = append(all, listRange{`INDEXED BY task_failed_ended WHERE queue = ? AND status = ? AND status > 4
+				AND (ended, seq) < (?, ?) AND seq BETWEEN ? AND ? `, append([]any{c.queue, status}, args...), l.order})
+		}
+	}
+	if l.success && c.n[number(backend.StatusSuccess)] > 0 {
+		args = append([]any{c.queue}, args...)
+		all = append(all,
+			listRange{`INDEXED BY task_closed WHERE queue = ? AND closed IS NOT NULL AND closed = ended AND status = 4
+				AND (closed, seq) < (?, ?) AND seq BETWEEN ? AND ? `, args, "ORDER BY closed DESC, seq DESC LIMIT ?"},
+			listRange{`INDEXED BY task_apart WHERE queue = ? AND ended > 0 AND closed IS NOT ended AND status = 4
+				AND (ended, seq) < (?, ?) AND seq BETWEEN ? AND ? `, args, l.order})
+	}
+	return all
+}
+
+// any reports whether the queue has tasks with one of these statuses.
+func (c *tally) any(numbers []int) bool {
+	return slices.ContainsFunc(numbers, func(status int) bool { return c.n[status] > 0 })
+}
+
+// page reads the tasks with the given keys up to the page's limits, and reports whether these are all. It reads at most
+// one task more than the page holds.
+func (l *lister) page(v *snapshot, keys []listKey) (found []*record, all bool, err error) {
+	seqs := make([]int64, len(keys))
+	for i, k := range keys {
+		seqs[i] = k.seq
+	}
+	rows, err := v.query("SELECT "+taskColumns+`FROM (SELECT value AS at FROM json_each(?)) AS page
+		CROSS JOIN task ON task.seq = page.at
+		LEFT JOIN payload ON payload.seq = task.seq`, list(seqs))
+	if err != nil {
+		return nil, false, err
+	}
+	defer rows.Close()
+	for bytes := 0; rows.Next(); {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return nil, false, v.db.file.readError(v.ctx, err)
+		}
+		size := r.Size()
+		if !l.Takes(len(found), bytes, size) {
+			return found, false, nil
+		}
+		found, bytes = append(found, r), bytes+size
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, v.db.file.readError(v.ctx, err)
+	}
+	return found, true, nil
 }
