@@ -47,8 +47,8 @@ var indexes = []struct {
 	// Lists by creation, of one queue or all. A query without statuses uses all seven.
 	{"list", d{asc("queue"), asc("status"), asc("created"), asc("_id")}, false, false, nil},
 	{"list_all", d{asc("status"), asc("created"), asc("_id")}, false, false, nil},
-	// Candidates for purging.
-	{"ended", d{asc("top"), asc("queue"), asc("ended")}, false, false, nil},
+	// Candidates for purging, and lists by end.
+	{"finals", d{asc("top"), asc("queue"), asc("ended"), asc("created"), asc("_id")}, false, false, nil},
 
 	{"key", d{asc("key")}, true, true, nil},
 	{"owner", d{asc("owner"), asc("nonce")}, true, false, nil},

@@ -1,7 +1,9 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// List implements backend.Store. Orders by creation use an index; the order by end sorts the matches. The total is
-// counted in an index.
+// List implements backend.Store. All orders use an index, except for the order by end of one task's subtasks. The total
+// is counted in an index.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
 	ctx, done, err := s.begin(ctx)
@@ -23,31 +25,20 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err := q.Check(); err != nil {
 		return page, err
 	}
-	filter := matching(q)
-	total, err := s.tasks.CountDocuments(ctx, filter,
+	from, err := parseCursor(q.Cursor)
+	if err != nil {
+		return page, err
+	}
+	total, err := s.tasks.CountDocuments(ctx, matching(q, q.Statuses),
 		options.Count().SetLimit(backend.MaxTotal+1).SetHint(listIndex(q)))
 	if err != nil {
 		return page, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
-	created := "created"
-	if q.Source != "" {
-		created = "kin.created"
+	list := s.listByCreation
+	if q.Sort == backend.SortEnded {
+		list = s.listByEnd
 	}
-	var order d
-	switch q.Sort {
-	case backend.SortNewest:
-		order = d{desc(created), desc("_id")}
-	case backend.SortOldest:
-		order = d{asc(created), asc("_id")}
-	case backend.SortEnded:
-		order = d{desc("ended"), desc(created), desc("_id")}
-	}
-	if q.Cursor != "" {
-		if err := after(filter, q, created); err != nil {
-			return page, err
-		}
-	}
-	found, more, err := s.page(ctx, q, filter, order)
+	found, more, err := list(ctx, q, from)
 	if err != nil {
 		return page, err
 	}
@@ -59,13 +50,128 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	return page, nil
 }
 
+// listByCreation reads the page after a cursor and reports whether more tasks match.
+func (s *store) listByCreation(ctx context.Context, q backend.TaskQuery, from *cursor) ([]*document, bool, error) {
+	filter, created := matching(q, q.Statuses), createdField(q)
+	order, beyond, until := d{desc(created), desc("_id")}, "$lte", "$gte"
+	if q.Sort == backend.SortOldest {
+		order, beyond, until = d{asc(created), asc("_id")}, "$gte", "$lte"
+	}
+	if from != nil {
+		narrow(filter, created, beyond, from.created)
+		// Not $or, for which the server may sort what it reads.
+		filter["$nor"] = []m{{created: from.created, "_id": m{until: from.id}}}
+	}
+	return s.page(ctx, q, filter, order, listIndex(q))
+}
+
+// listByEnd is listByCreation for the order by end: first the tasks that have ended, then the others.
+func (s *store) listByEnd(ctx context.Context, q backend.TaskQuery, from *cursor) ([]*document, bool, error) {
+	live, final := splitStatuses(q.Statuses)
+	var found []*document
+	if len(final) > 0 && (from == nil || from.ended != 0) {
+		ended, more, err := s.listEnded(ctx, q, final, from)
+		if err != nil || more || len(live) == 0 {
+			return ended, more, err
+		}
+		found, from = ended, nil
+	}
+	if len(live) == 0 {
+		return found, false, nil
+	}
+	rest := q
+	rest.Statuses, rest.Sort = live, backend.SortNewest
+	rest.Limit = max(q.Limit-len(found), 1)
+	others, more, err := s.listByCreation(ctx, rest, from)
+	if err != nil {
+		return nil, false, err
+	}
+	bytes := 0
+	for _, x := range found {
+		bytes += x.size()
+	}
+	for _, x := range others {
+		if !q.Takes(len(found), bytes, x.size()) {
+			return found, true, nil
+		}
+		found, bytes = append(found, x), bytes+x.size()
+	}
+	return found, more, nil
+}
+
+// queuesAtOnce is of how many queues one query merges the tasks in the order of an index. There are two ranges for each
+// queue, and the server sorts if there are more than 200.
+const queuesAtOnce = 50
+
+// listEnded reads the page of tasks that have ended after a cursor.
+func (s *store) listEnded(ctx context.Context, q backend.TaskQuery, final []backend.Status, from *cursor) (
+	found []*document, more bool, err error,
+) {
+	created := createdField(q)
+	filter := matching(q, final)
+	ended := m{"$gt": int64(0)}
+	if from != nil {
+		ended["$lte"] = from.ended
+		filter["$nor"] = []m{{"ended": from.ended, created: m{"$gt": from.created}},
+			{"ended": from.ended, created: from.created, "_id": m{"$gte": from.id}}}
+	}
+	filter["ended"] = ended
+	order := d{desc("ended"), desc(created), desc("_id")}
+	if q.Source != "" {
+		return s.page(ctx, q, filter, order, listIndex(q))
+	}
+	filter["top"] = m{"$in": []any{true, nil}} // any: the index begins with it
+	queues := []string{q.Queue}
+	if q.Queue == "" {
+		if queues, err = s.queues(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	var all []*document
+	for some := range slices.Chunk(queues, queuesAtOnce) {
+		filter["queue"] = m{"$in": some}
+		part, hasMore, err := s.page(ctx, q, filter, order, "finals")
+		if err != nil {
+			return nil, false, err
+		}
+		all, more = append(all, part...), more || hasMore
+	}
+	if len(queues) <= queuesAtOnce {
+		return all, more, nil
+	}
+	slices.SortFunc(all, func(a, b *document) int {
+		return cmp.Or(cmp.Compare(b.Ended, a.Ended), cmp.Compare(b.Created, a.Created), strings.Compare(b.ID, a.ID))
+	})
+	bytes := 0
+	for _, x := range all {
+		if !q.Takes(len(found), bytes, x.size()) {
+			return found, true, nil
+		}
+		found, bytes = append(found, x), bytes+x.size()
+	}
+	return found, more, nil
+}
+
+// queues returns the queues that have tasks. The server skips from queue to queue in an index.
+func (s *store) queues(ctx context.Context) ([]string, error) {
+	var queues []string
+	err := s.tasks.Distinct(ctx, "queue", m{"queue": m{"$gte": ""}}).Decode(&queues)
+	return queues, s.wrapError(ctx, err, backend.OutcomeNotSent)
+}
+
+// size returns the size of the document's task, as a page counts it.
+func (x *document) size() int {
+	t := x.task()
+	return t.Size()
+}
+
 // page reads the documents of one page and reports whether more match. The server sends them in batches of at most 16
 // MiB; batches beyond the page are not requested.
 func (s *store) page(
-	ctx context.Context, q backend.TaskQuery, filter m, order d,
+	ctx context.Context, q backend.TaskQuery, filter m, order d, index string,
 ) (found []*document, more bool, err error) {
 	cursor, err := s.tasks.Find(ctx, filter,
-		options.Find().SetSort(order).SetLimit(int64(q.Limit+1)).SetHint(listIndex(q)))
+		options.Find().SetSort(order).SetLimit(int64(q.Limit+1)).SetHint(index))
 	if err != nil {
 		return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
@@ -75,8 +181,7 @@ func (s *store) page(
 		if err := cursor.Decode(x); err != nil {
 			return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 		}
-		t := x.task()
-		size := t.Size()
+		size := x.size()
 		if more = !q.Takes(len(found), bytes, size); !more {
 			found, bytes = append(found, x), bytes+size
 		}
@@ -99,9 +204,32 @@ func listIndex(q backend.TaskQuery) string {
 	return "list_all"
 }
 
-// matching returns the filter of a query. Without a status restriction it lists all statuses, so that indexes that
-// begin with the status serve every list.
-func matching(q backend.TaskQuery) m {
+// createdField is the field with the time of creation in the index for a query.
+func createdField(q backend.TaskQuery) string {
+	if q.Source != "" {
+		return "kin.created"
+	}
+	return "created"
+}
+
+// splitStatuses returns the wanted statuses, live and final ones. None means all.
+func splitStatuses(wanted []backend.Status) (live, final []backend.Status) {
+	for _, name := range allStatuses {
+		s := backend.Status(name)
+		switch {
+		case len(wanted) > 0 && !slices.Contains(wanted, s):
+		case s.Final():
+			final = append(final, s)
+		default:
+			live = append(live, s)
+		}
+	}
+	return live, final
+}
+
+// matching returns the filter of a query with other statuses. Without any it lists all, so that indexes that begin with
+// the status serve every list.
+func matching(q backend.TaskQuery, wanted []backend.Status) m {
 	filter := m{}
 	created := m{}
 	if !q.After.IsZero() {
@@ -113,32 +241,50 @@ func matching(q backend.TaskQuery) m {
 	if q.Source != "" {
 		filter["kin.source"] = q.Source
 	}
-	switch {
-	case len(created) == 0:
-	case q.Source != "":
-		filter["kin.created"] = created
-	default:
-		filter["created"] = created
+	if len(created) > 0 {
+		filter[createdField(q)] = created
 	}
 	if q.Queue != "" {
 		filter["queue"] = q.Queue
 	}
 	statuses := allStatuses
-	if len(q.Statuses) > 0 {
+	if len(wanted) > 0 {
 		statuses = nil
-		for _, s := range q.Statuses {
+		for _, s := range wanted {
 			statuses = append(statuses, string(s))
 		}
 	}
-	if len(q.Statuses) > 0 || q.Source == "" {
+	if len(wanted) > 0 || q.Source == "" {
 		filter["status"] = m{"$in": statuses}
 	}
 	return filter
 }
 
-// cursorOf returns a cursor: the end, creation time and ID of the last task of a page.
+// A cursor is the place of the last task of a page: its end, or 0, its creation time and its ID.
+type cursor struct {
+	ended, created int64
+	id             string
+}
+
 func cursorOf(x *document) string {
 	return strconv.FormatInt(x.Ended, 36) + " " + strconv.FormatInt(x.Created, 36) + " " + x.ID
+}
+
+// parseCursor returns nil for the first page.
+func parseCursor(text string) (*cursor, error) {
+	if text == "" {
+		return nil, nil
+	}
+	parts := strings.SplitN(text, " ", 3)
+	if len(parts) != 3 {
+		return nil, backend.BadCursor(text)
+	}
+	ended, err := strconv.ParseInt(parts[0], 36, 64)
+	at, err2 := strconv.ParseInt(parts[1], 36, 64)
+	if err != nil || err2 != nil {
+		return nil, backend.BadCursor(text)
+	}
+	return &cursor{ended, at, parts[2]}, nil
 }
 
 // narrow adds a bound to a field of a filter, so that the index scan starts at the page.
@@ -151,37 +297,4 @@ func narrow(filter m, field, bound string, at int64) {
 		bounds[bound] = at
 	}
 	filter[field] = bounds
-}
-
-// after restricts a filter to the tasks after a query's cursor.
-func after(filter m, q backend.TaskQuery, created string) error {
-	parts := strings.SplitN(q.Cursor, " ", 3)
-	if len(parts) != 3 {
-		return backend.BadCursor(q.Cursor)
-	}
-	ended, err := strconv.ParseInt(parts[0], 36, 64)
-	at, err2 := strconv.ParseInt(parts[1], 36, 64)
-	if err != nil || err2 != nil {
-		return backend.BadCursor(q.Cursor)
-	}
-	beyond, until := "$lt", "$gte"
-	if q.Sort == backend.SortOldest {
-		beyond, until = "$gt", "$lte"
-	}
-	if q.Sort != backend.SortEnded {
-		narrow(filter, created, beyond+"e", at)
-		// Not $or, for which the server may sort what it reads.
-		filter["$nor"] = []m{{created: at, "_id": m{until: parts[2]}}}
-		return nil
-	}
-	is := any(ended)
-	if ended == 0 {
-		is = m{"$exists": false} // these sort last
-	}
-	rest := []m{{created: m{beyond: at}, "ended": is}, {created: at, "_id": m{beyond: parts[2]}, "ended": is}}
-	if ended != 0 {
-		rest = append(rest, m{"ended": m{"$lt": ended}}, m{"ended": m{"$exists": false}})
-	}
-	filter["$or"] = rest
-	return nil
 }
