@@ -20,7 +20,7 @@ import (
 //	Weight            int                    // -1000 to 1000; heavier tasks of a queue run first
 //	Payload           json.RawMessage        // the argument of Run
 //	Result            json.RawMessage        // the result of Run; nil unless Status is StatusSuccess
-//	Error             *backend.TaskError     // Code and Message of the last failure or the stop; nil after success
+//	Error             *backend.TaskError     // Code, Message, Details of the last failure or stop; nil after success
 //	Progress          json.RawMessage        // the last value given to Running.Progress
 //	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
 //	Attempt           int                    // attempts begun; a snoozed or released attempt does not count
@@ -41,7 +41,9 @@ import (
 //	Timeout           time.Duration          // of each attempt; 0 is the worker's, a negative one has expired
 //	Deadline          time.Time              // it fails unless it has started by then; zero for none
 //	Allow             []string               // addresses and networks of the instances that may run it; nil for any
+//	Retries           *int                   // failed attempts that are followed by another; nil is the worker's number
 //	Trace             string                 // the submitter's W3C traceparent
+//	Metadata          map[string]string      // as set by WithMetadata; must not be modified
 //	Created           time.Time              // when it was submitted
 //	RunAt             time.Time              // it starts no earlier
 //	Started           time.Time              // the start of the last attempt; zero before the first

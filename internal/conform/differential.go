@@ -126,7 +126,7 @@ func outcome(err error, values ...any) any { return append(values, string(backen
 func coarse(tasks []backend.Task) []backend.Task {
 	for i := range tasks {
 		if e := tasks[i].Error; e != nil {
-			tasks[i].Error = &backend.TaskError{Code: e.Code}
+			tasks[i].Error = &backend.TaskError{Code: e.Code, Details: e.Details}
 		}
 	}
 	return tasks
@@ -181,6 +181,9 @@ func doInsert(m *machine, op operation) {
 	}}
 	if op.A%6 == 5 {
 		n.Task.Allow = []string{"10.0.0.0/8"}
+	}
+	if op.B > 5 {
+		n.Task.Metadata, n.Task.Trace, n.Task.Retries = map[string]string{"k": fmt.Sprint(op.C)}, fmt.Sprint(op.D), new(op.C)
 	}
 	if m.o.Virtual && op.D > 8 {
 		n.Task.Deadline = time.Now().Add(pick(op.A, time.Second, 10*time.Second, time.Hour)).UTC()
@@ -319,6 +322,9 @@ func doSettle(m *machine, op operation) {
 	e.Clear = op.C%2 == 0
 	if op.D%2 == 0 && e.To != backend.StatusStopped {
 		e.Error = &backend.TaskError{Code: backend.ErrInternal}
+		if op.C%3 == 0 {
+			e.Error.Details = []backend.ErrorDetail{{Type: "t", Value: json.RawMessage(fmt.Sprint(op.C))}}
+		}
 	}
 	m.both(func(s backend.Store) any {
 		came, err := s.Settle(context.Background(), []backend.Settle{e})

@@ -124,7 +124,7 @@ func (m *model) Finish(_ context.Context, source string) (bool, string, error) {
 		if src.Status == backend.StatusSuccess && src.fanIn && m.find(source+"/done") == nil {
 			m.add(backend.NewTask{Task: backend.Task{
 				ID: source + "/done", Queue: src.Queue, Status: backend.StatusWaiting, Weight: src.Weight,
-				Payload: src.Payload, Fingerprint: src.Fingerprint, DoneOf: source,
+				Payload: src.Payload, Fingerprint: src.Fingerprint, DoneOf: source, Trace: src.Trace, Metadata: src.Metadata,
 			}})
 		}
 	}

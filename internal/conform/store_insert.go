@@ -54,7 +54,7 @@ func insertKeeps(w *world) {
 	n := backend.NewTask{Task: backend.Task{
 		ID: "full", Queue: "q", Status: backend.StatusPending, Weight: -3, Payload: json.RawMessage(`{"a":[1,2]}`),
 		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second, Trace: "00-1-2-01",
-		Allow:    []string{"10.0.0.0/8", "::1"},
+		Allow: []string{"10.0.0.0/8", "::1"}, Metadata: map[string]string{"tenant": "acme"}, Retries: new(2),
 		RunAt:    time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC(),
 		Deadline: time.Now().Add(2 * time.Hour).Truncate(time.Millisecond).UTC(),
 	}}

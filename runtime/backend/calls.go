@@ -67,7 +67,7 @@ type Serving interface {
 // MaxMessage is the limit of the body of a request or reply, in bytes. Both sides check it.
 const MaxMessage = 4 << 20
 
-// MaxMetadata is the limit of a request's metadata and headers, names and values together, in bytes.
+// MaxMetadata is the limit of metadata, names and values together, in bytes. The headers of a request count, too.
 const MaxMetadata = 8 << 10
 
 // A Request is the envelope of a call. Receivers must not modify it.

@@ -1,11 +1,15 @@
 package backend
 
 import (
+	"encoding/json"
 	"iter"
 	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
-// Validation that is common to all stores. All errors have code ErrInvalidArgument and OutcomeNotSent.
+// Validation that is common to all stores. All errors have OutcomeNotSent and code ErrInvalidArgument, or
+// ErrResourceExhausted for metadata that is too large.
 
 // Page sizes of Store.List.
 const (
@@ -51,20 +55,69 @@ func ValidateInsert(tasks []NewTask) error {
 			return refusal("task %q: invalid initial status %q", t.ID, t.Status)
 		case tasks[i].Gated != (t.Source != ""):
 			return refusal("task %q: only subtasks must be gated", t.ID)
+		case t.Retries != nil && *t.Retries < 0:
+			return refusal("task %q: negative number of retries %d", t.ID, *t.Retries)
+		}
+		if err := ValidateMetadata(t.Metadata); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// ValidateSettle returns an error if any of the settles is invalid.
+// MaxMetadataName is the limit of a metadata name, in bytes. Names are part of the names of headers, which are short.
+const MaxMetadataName = 255 - len("af-md-")
+
+// ValidateMetadata returns an error if metadata can't be stored with a task or sent with a raw message. Names and values
+// together have at most MaxMetadata bytes, the same as those of a call. A name has 1 to MaxMetadataName bytes and no NUL
+// byte. Names and values are UTF-8.
+func ValidateMetadata(md map[string]string) error {
+	size := 0
+	for name, value := range md {
+		switch {
+		case name == "":
+			return refusal("metadata with an empty name")
+		case len(name) > MaxMetadataName:
+			return refusal("metadata %.80q: the name may have at most %d bytes", name, MaxMetadataName)
+		case !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0:
+			return refusal("metadata %+q: the name must be UTF-8 without NUL bytes", name)
+		case !utf8.ValidString(value):
+			return refusal("metadata %q: the value is not UTF-8", name)
+		}
+		size += len(name) + len(value)
+	}
+	if size > MaxMetadata {
+		return Errorf(ErrResourceExhausted, "the metadata is %d bytes; at most %d are allowed", size, MaxMetadata).
+			With(OutcomeNotSent)
+	}
+	return nil
+}
+
+// ValidateSettle returns an error if any of the settles is invalid. The details of an error are JSON, with types in
+// UTF-8, and have at most MaxDetails bytes.
 func ValidateSettle(settles []Settle) error {
 	for i := range settles {
-		if !Allowed(StatusRunning, settles[i].To) {
-			return refusal("task %q: cannot settle as %q", settles[i].ID, settles[i].To)
+		e := &settles[i]
+		if !Allowed(StatusRunning, e.To) {
+			return refusal("task %q: cannot settle as %q", e.ID, e.To)
+		}
+		if e.Error == nil {
+			continue
+		}
+		if n := DetailsSize(e.Error.Details); n > MaxDetails {
+			return refusal("task %q: error details of %d bytes exceed the maximum of %d", e.ID, n, MaxDetails)
+		}
+		for _, d := range e.Error.Details {
+			if !d.Valid() {
+				return refusal("task %q: error detail of type %+.80q is not JSON", e.ID, d.Type)
+			}
 		}
 	}
 	return nil
 }
+
+// Valid reports whether all stores and transports accept a detail: its value is JSON and its type is UTF-8.
+func (d *ErrorDetail) Valid() bool { return utf8.ValidString(d.Type) && json.Valid(d.Value) }
 
 // Check returns an error if a query is invalid, except for its cursor. It sets Limit and Bytes to their defaults if
 // they are 0.

@@ -106,6 +106,18 @@ type ErrorDetail struct {
 	Value json.RawMessage `json:"value"`
 }
 
+// MaxDetails is the limit of an error's details, types and values together, in bytes.
+const MaxDetails = 64 << 10
+
+// DetailsSize returns the size of details as counted for MaxDetails.
+func DetailsSize(details []ErrorDetail) int {
+	n := 0
+	for _, d := range details {
+		n += len(d.Type) + len(d.Value)
+	}
+	return n
+}
+
 // NewError returns an Error with details. Each detail is encoded as JSON; one that can't be encoded is mentioned in the
 // message.
 func NewError(code Code, message string, details ...any) *Error {

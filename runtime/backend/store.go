@@ -22,7 +22,7 @@ type Store interface {
 	// same id, or else the live task of the queue with the same unique key. A nil error means that all of them are
 	// durable. After an error any subset may be stored, and Insert may be retried. If ctx carries a [Tx] of this store,
 	// the tasks are inserted in that transaction instead. A store may keep or send the tasks after Insert has returned, so
-	// the caller must not modify what their slices refer to.
+	// the caller must not modify what their slices and maps refer to.
 	Insert(ctx context.Context, tasks []NewTask) ([]Task, error)
 
 	// Claim claims up to c.Max due tasks of a queue for an owner (row 2): highest weight first, then oldest; if c.IDs is

@@ -78,7 +78,11 @@ type Task struct {
 
 	// Timeout is the timeout of an attempt. 0 leaves it to the worker; a negative one has passed.
 	Timeout time.Duration `json:"timeout,omitempty"`
-	Trace   string        `json:"trace,omitempty"` // the traceparent of the submission
+	// Retries is how many failed attempts are followed by another. nil leaves it to the worker.
+	Retries *int   `json:"retries,omitempty"`
+	Trace   string `json:"trace,omitempty"` // the traceparent of the submission
+	// Metadata is set by the submitter: see ValidateMetadata. It must not be modified. It is empty in a Head.
+	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Allow lists the addresses and networks whose instances may run the task, as returned by Allowance; nil allows all.
 	Allow []string `json:"allow,omitempty"`
@@ -97,10 +101,13 @@ type Task struct {
 	Subtasks *SubtaskCounts `json:"subtasks,omitempty"`
 }
 
-// Head returns the task without its large fields: Payload, Result, Progress and Log.
+// Head returns the task without its large fields: Payload, Result, Progress, Log, Metadata and the details of Error.
 func (t *Task) Head() Task {
 	h := *t
-	h.Payload, h.Result, h.Progress, h.Log = nil, nil, nil, nil
+	h.Payload, h.Result, h.Progress, h.Log, h.Metadata = nil, nil, nil, nil, nil
+	if t.Error != nil && t.Error.Details != nil {
+		h.Error = &TaskError{Code: t.Error.Code, Message: t.Error.Message}
+	}
 	return h
 }
 
@@ -111,16 +118,20 @@ func (t *Task) Size() int {
 	for _, line := range t.Log {
 		n += len(line)
 	}
+	for name, value := range t.Metadata {
+		n += len(name) + len(value)
+	}
 	if t.Error != nil {
-		n += len(t.Error.Message)
+		n += len(t.Error.Message) + DetailsSize(t.Error.Details)
 	}
 	return n
 }
 
 // A TaskError is the reason why an attempt failed.
 type TaskError struct {
-	Code    Code   `json:"code"`
-	Message string `json:"message"`
+	Code    Code          `json:"code"`
+	Message string        `json:"message"`
+	Details []ErrorDetail `json:"details,omitempty"` // empty in a Head; see ValidateSettle
 }
 
 // SubtaskCounts is the summary of a finished set of subtasks.

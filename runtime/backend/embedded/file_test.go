@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
@@ -191,6 +194,43 @@ func sqlite(t *testing.T, path string, statements ...string) {
 		if _, err := db.Exec(s); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// The tasks of a file that an older version wrote have no metadata, retries or error details.
+func TestOlderSchema(t *testing.T) {
+	const version = 6 // the last one without these columns
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "af.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var statements []string
+	for i := range version {
+		step, err := os.ReadFile(fmt.Sprintf("schema/%03d.sql", i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		statements = append(statements, string(step))
+	}
+	sqlite(t, path, append(statements, fmt.Sprintf("PRAGMA application_id = 0x6166676e; PRAGMA user_version = %d", version),
+		`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, batch,
+			on_failure, done_of, retry_of, fingerprint, timeout, trace, error_code, error_message)
+			VALUES (1, 'old', 'q', 3, 2, 1, 0, 1, '', '', '', '', 'f', 0, '00-1-2-01', 'aborted', 'why')`,
+		`INSERT INTO payload (seq, payload) VALUES (1, '{"n":1}')`)...)
+	store := openUntilEnd(t, path).Store
+	claimed, _, err := store.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1})
+	if err != nil || len(claimed) != 1 {
+		t.Fatal(claimed, err)
+	}
+	got := claimed[0]
+	want := backend.Task{
+		ID: "old", Queue: "q", Status: backend.StatusRunning, Weight: 2, Payload: json.RawMessage(`{"n":1}`),
+		Fingerprint: "f", Trace: "00-1-2-01", Attempt: 1, Fence: 1,
+		Error:   &backend.TaskError{Code: backend.ErrAborted, Message: "why"},
+		Created: got.Created, RunAt: got.RunAt, Started: got.Started,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("claimed (-want +got):\n%s", d)
 	}
 }
 

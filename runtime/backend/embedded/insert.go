@@ -73,11 +73,12 @@ func (t *tx) insertTask(n *backend.NewTask) (r *record, isNew bool, err error) {
 	}
 	r.Created, r.RunAt = instant.Time(seq), instant.Time(due)
 	added, err := t.execCount(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key,
-			source, batch, on_failure, done_of, retry_of, fingerprint, timeout, trace, allow)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			source, batch, on_failure, done_of, retry_of, fingerprint, timeout, trace, allow, retries)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		seq, r.ID, r.Queue, r.status, r.Weight, place, gate, due, nullTime(r.Deadline), null(r.UniqueKey), null(r.Source),
 		r.Batch,
-		string(r.OnFailure), r.DoneOf, r.RetryOf, r.Fingerprint, int64(r.Timeout), r.Trace, nullList(r.Allow))
+		string(r.OnFailure), r.DoneOf, r.RetryOf, r.Fingerprint, int64(r.Timeout), r.Trace,
+		nullJSON(len(r.Allow), r.Allow), nullInt(r.Retries))
 	if err != nil {
 		return nil, false, err
 	}
@@ -86,7 +87,8 @@ func (t *tx) insertTask(n *backend.NewTask) (r *record, isNew bool, err error) {
 		return r, false, err
 	}
 	t.countTransition(r.Queue, none, r.status)
-	return r, true, t.exec("INSERT INTO payload (seq, payload) VALUES (?, ?)", seq, blob(r.Payload))
+	return r, true, t.exec("INSERT INTO payload (seq, payload, metadata) VALUES (?, ?, ?)", seq, blob(r.Payload),
+		nullJSON(len(r.Metadata), r.Metadata))
 }
 
 // existingTask returns the head of the task that prevented an insert.

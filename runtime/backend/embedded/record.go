@@ -40,11 +40,11 @@ const (
 	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started,
 		ended, error_code, error_message, subtasks, trace, allow, retried_by, ifnull(wrong_since, 0), max_crashes, suspect,
-		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
-	taskColumns = plainColumns + "progress, result, log, payload "
+		retries, EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
+	taskColumns = plainColumns + "progress, result, log, error_details, payload, metadata "
 
 	selectTask = "SELECT " + taskColumns + "FROM task LEFT JOIN payload ON payload.seq = task.seq "
-	selectHead = "SELECT " + plainColumns + "NULL, NULL, NULL, NULL FROM task "
+	selectHead = "SELECT " + plainColumns + "NULL, NULL, NULL, NULL, NULL, NULL FROM task "
 )
 
 // A record is a task and its row.
@@ -58,8 +58,9 @@ type record struct {
 func scanRecord(rows *sql.Rows) (*record, error) {
 	var x struct { // a single allocation for all scanned variables
 		record
-		due, deadline, started, ended, wrong         int64
-		code, message, subtasks, log, allow, suspect sql.NullString
+		due, deadline, started, ended, wrong                            int64
+		retries                                                         sql.NullInt64
+		code, message, details, subtasks, log, allow, suspect, metadata sql.NullString
 	}
 	r := &x.record
 	t := &r.Task
@@ -67,8 +68,8 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint,
 		(*int64)(&t.Timeout),
 		&x.started, &x.ended, &x.code, &x.message, &x.subtasks, &t.Trace, &x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes,
-		&x.suspect,
-		&t.Spawned, &t.Gated, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
+		&x.suspect, &x.retries, &t.Spawned, &t.Gated, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, &x.details,
+		(*[]byte)(&t.Payload), &x.metadata)
 	if err != nil {
 		return nil, err
 	}
@@ -80,26 +81,37 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	t.Started, t.Ended, t.WrongVersionSince = instant.Time(x.started), instant.Time(x.ended), instant.Time(x.wrong)
 	if x.code.Valid {
 		t.Error = &backend.TaskError{Code: backend.Code(x.code.String), Message: x.message.String}
+		if err := decodeColumn(t.ID, "error details", x.details, &t.Error.Details); err != nil {
+			return nil, err
+		}
+	}
+	if err := decodeColumn(t.ID, "metadata", x.metadata, &t.Metadata); err != nil {
+		return nil, err
+	}
+	if x.retries.Valid {
+		t.Retries = new(int(x.retries.Int64))
 	}
 	if x.log.Valid {
 		t.Log = strings.Split(x.log.String, "\n")
 	}
-	if x.allow.Valid {
-		if err := json.Unmarshal([]byte(x.allow.String), &t.Allow); err != nil {
-			return nil, backend.Errorf(backend.ErrDataLoss, "decoding allow of task %q: %w", t.ID, err)
-		}
+	if err := decodeColumn(t.ID, "allow", x.allow, &t.Allow); err != nil {
+		return nil, err
 	}
 	if t.Suspect, err = scanSuspect(t.ID, x.suspect); err != nil {
 		return nil, err
 	}
-	if !x.subtasks.Valid {
-		return r, nil
+	return r, decodeColumn(t.ID, "subtasks", x.subtasks, &t.Subtasks)
+}
+
+// decodeColumn decodes a column that has JSON or NULL.
+func decodeColumn(id, what string, text sql.NullString, into any) error {
+	if !text.Valid {
+		return nil
 	}
-	t.Subtasks = new(backend.SubtaskCounts)
-	if err := json.Unmarshal([]byte(x.subtasks.String), t.Subtasks); err != nil {
-		return nil, backend.Errorf(backend.ErrDataLoss, "decoding subtasks of task %q: %w", t.ID, err)
+	if err := json.Unmarshal([]byte(text.String), into); err != nil {
+		return backend.Errorf(backend.ErrDataLoss, "decoding %s of task %q: %w", what, id, err)
 	}
-	return r, nil
+	return nil
 }
 
 func tasksOf(records []*record) []backend.Task {
@@ -135,12 +147,13 @@ func list[T any](values []T) string {
 	return string(text)
 }
 
-// nullList is list, but nil if values is empty.
-func nullList(values []string) any {
-	if len(values) == 0 {
+// nullJSON returns a value with n members as JSON, or nil if n is 0.
+func nullJSON(n int, value any) any {
+	if n == 0 {
 		return nil
 	}
-	return list(values)
+	text, _ := json.Marshal(value) // strings, and JSON that was validated
+	return string(text)
 }
 
 // null returns nil, which is NULL, if s is empty.
@@ -149,6 +162,13 @@ func null(s string) any {
 		return nil
 	}
 	return s
+}
+
+func nullInt(n *int) any {
+	if n == nil {
+		return nil
+	}
+	return *n
 }
 
 func nullTime(t time.Time) any {
@@ -208,9 +228,9 @@ func (s *store) Statuses(ctx context.Context, ids []string) (map[string]backend.
 func noTask(id string) error { return backend.Errorf(backend.ErrNotFound, "no task %q", id) }
 
 // errorColumns returns the values of a task's error columns, nil if e is nil.
-func errorColumns(e *backend.TaskError) (code, message any) {
+func errorColumns(e *backend.TaskError) (code, message, details any) {
 	if e == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return string(e.Code), e.Message
+	return string(e.Code), e.Message, nullJSON(len(e.Details), e.Details)
 }

@@ -414,7 +414,8 @@ func (t *tx) insertDone(source *record, root string, before bool) (queue string,
 	}
 	r, isNew, err := t.insertTask(&backend.NewTask{Task: backend.Task{
 		ID: id, Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
-		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID,
+		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID, Trace: source.Trace,
+		Metadata: source.Metadata,
 	}})
 	if err != nil {
 		return "", err

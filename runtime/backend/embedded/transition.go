@@ -80,11 +80,12 @@ func (t *tx) endTask(r *row, to backend.Status, result json.RawMessage, why *bac
 	if r.root == "" && r.gate != uncommitted && !r.hasSubtasks {
 		closed = t.now // it is a tree by itself
 	}
-	code, message := errorColumns(why)
+	code, message, details := errorColumns(why)
 	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?,
-			settled = ?, result = ifnull(?, result), error_code = ?, error_message = ?,
+			settled = ?, result = ifnull(?, result), error_code = ?, error_message = ?, error_details = ?,
 			ended = ?, closed = ?, log = ifnull(?, log) WHERE seq = ?`,
-		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, t.now, closed, r.log, r.seq)
+		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, details, t.now, closed, r.log,
+		r.seq)
 	if err != nil {
 		return err
 	}
@@ -98,11 +99,12 @@ func (t *tx) endTask(r *row, to backend.Status, result json.RawMessage, why *bac
 
 // releaseTask makes a running task wait again, until due.
 func (t *tx) releaseTask(r *row, to backend.Status, due int64, why *backend.TaskError) error {
-	code, message := errorColumns(why)
-	err := t.exec(`UPDATE task SET status = ?, place = ?, due = ?, owner = NULL, stopping = 0, attempt = ?, crashes = ?,
-			nonce = ?, settled = ?, hints = 0, error_code = ifnull(?, error_code), error_message = ifnull(?, error_message),
-			log = ifnull(?, log) WHERE seq = ?`,
-		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, r.log, r.seq)
+	code, message, details := errorColumns(why)
+	err := t.exec(`UPDATE task SET status = ?1, place = ?2, due = ?3, owner = NULL, stopping = 0, attempt = ?4,
+			crashes = ?5, nonce = ?6, settled = ?7, hints = 0,
+			error_details = CASE WHEN ?8 IS NULL THEN error_details ELSE ?10 END, error_code = ifnull(?8, error_code),
+			error_message = ifnull(?9, error_message), log = ifnull(?11, log) WHERE seq = ?12`,
+		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, details, r.log, r.seq)
 	if err != nil {
 		return err
 	}

@@ -251,6 +251,7 @@ func (s *store) deleteTask(r *record) {
 		r.siblings.tasks.countDeleted(r)
 	}
 	r.Payload, r.Result, r.Progress, r.Log = nil, nil, nil, nil // its slab may outlive it
+	r.Metadata, r.Error = nil, nil
 }
 
 // removeExpiry marks the task's entry in its queue's expiry as stale.

@@ -340,7 +340,7 @@ func (s *store) insertDone(src *record, now timestamp) *record {
 	}
 	r := s.insertTask(&backend.NewTask{Task: backend.Task{
 		ID: id, Queue: src.Queue, Status: backend.StatusWaiting, Weight: src.Weight,
-		Payload: src.Payload, Fingerprint: src.Fingerprint, DoneOf: src.ID,
+		Payload: src.Payload, Fingerprint: src.Fingerprint, DoneOf: src.ID, Trace: src.Trace, Metadata: src.Metadata,
 	}}, now)
 	r.root = src.rootOf()
 	s.addUnfinished(r.root, 1)

@@ -42,7 +42,9 @@ type document struct {
 	WrongVersionSince int64    `bson:"wrong_since,omitempty"`
 	UniqueKey         string   `bson:"unique_key,omitempty"`
 	Timeout           int64    `bson:"timeout,omitempty"`
+	Retries           *int     `bson:"retries,omitempty"`
 	Trace             string   `bson:"trace,omitempty"`
+	Metadata          metadata `bson:"metadata,omitempty"`
 	Allow             []string `bson:"allow,omitempty"`
 	Created           int64    `bson:"created"` // also its age
 	Due               int64    `bson:"due"`
@@ -94,9 +96,17 @@ type mark struct {
 	Number int64  `bson:"number"`
 }
 
+type metadata map[string]string
+
 type failure struct {
-	Code    string `bson:"code"`
-	Message string `bson:"message"`
+	Code    string   `bson:"code"`
+	Message string   `bson:"message"`
+	Details []detail `bson:"details,omitempty"`
+}
+
+type detail struct {
+	Type  string `bson:"type"`
+	Value []byte `bson:"value"`
 }
 
 // A suspect is a [backend.Suspect] as stored.
@@ -170,7 +180,7 @@ func (x *document) task() backend.Task {
 		Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf,
 		UniqueKey: x.UniqueKey,
-		Log:       x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created),
+		Log:       x.Log, Trace: x.Trace, Retries: x.Retries, Metadata: x.Metadata, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created),
 		RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline), Started: instant.Time(x.Started),
 		Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy,
 		WrongVersionSince: instant.Time(x.WrongVersionSince), MaxCrashes: x.MaxCrashes,
@@ -185,7 +195,7 @@ func (x *document) task() backend.Task {
 	}
 	switch {
 	case x.Error != nil:
-		t.Error = &backend.TaskError{Code: backend.Code(x.Error.Code), Message: x.Error.Message}
+		t.Error = x.Error.taskError()
 	case t.Status == backend.StatusStopped:
 		// The owner that stops a running task doesn't know the reason; the stop request stored it.
 		t.Error = &backend.TaskError{Code: backend.ErrAborted, Message: x.Reason}
@@ -229,7 +239,8 @@ func (c *Client) find(ctx context.Context, filter m, opts ...options.Lister[opti
 
 // findHeads is find without potentially large fields.
 func (c *Client) findHeads(ctx context.Context, filter m) ([]*document, error) {
-	return c.find(ctx, filter, options.Find().SetProjection(m{"payload": 0, "result": 0, "progress": 0, "log": 0}))
+	return c.find(ctx, filter, options.Find().SetProjection(m{"payload": 0, "result": 0, "progress": 0, "log": 0,
+		"metadata": 0, "error.details": 0}))
 }
 
 func findIn[T any](

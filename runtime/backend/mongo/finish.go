@@ -126,7 +126,8 @@ func (c *Client) ensureDoneTask(ctx context.Context, source *document) (*documen
 	now := c.clock.now()
 	stored, err := c.insert(ctx, []*document{newDocument(&backend.NewTask{Task: backend.Task{
 		ID: doneID(source.ID), Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
-		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID,
+		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID, Trace: source.Trace,
+		Metadata: source.Metadata,
 	}}, c.clock.timestamps(1), now)}, c.insertMany)
 	if err != nil {
 		return nil, err

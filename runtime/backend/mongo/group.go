@@ -65,6 +65,9 @@ func insertSize(list []*document) groupcommit.Size {
 		for _, network := range x.Allow {
 			size.Bytes += len(network) + 16
 		}
+		for name, value := range x.Metadata {
+			size.Bytes += len(name) + len(value) + 16
+		}
 	}
 	return size
 }

@@ -59,7 +59,7 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 	x := &document{
 		ID: t.ID, Queue: t.Queue, Status: string(t.Status), Weight: t.Weight, Payload: t.Payload, Fingerprint: t.Fingerprint,
 		Batch: t.Batch, OnFailure: string(t.OnFailure), DoneOf: t.DoneOf, RetryOf: t.RetryOf, UniqueKey: t.UniqueKey,
-		Timeout: int64(t.Timeout), Trace: t.Trace, Allow: t.Allow, Created: created, Deadline: instant.Of(t.Deadline),
+		Timeout: int64(t.Timeout), Retries: t.Retries, Trace: t.Trace, Metadata: t.Metadata, Allow: t.Allow, Created: created, Deadline: instant.Of(t.Deadline),
 		TopLevel: t.Source == "" && (t.DoneOf == "" || t.RetryOf != ""), // a retry of SubtasksDone belongs to no source
 	}
 	switch {

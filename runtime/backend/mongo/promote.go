@@ -82,7 +82,7 @@ func (c *Client) failExpired(ctx context.Context, queue string) (failed []*docum
 	late = slices.DeleteFunc(late, func(x *document) bool { return x.Status == string(backend.StatusRunning) })
 	if len(late) > 0 {
 		u := failChange(backend.StatusFailed, now,
-			&failure{string(backend.ErrDeadlineExceeded), "its deadline passed before it could run"})
+			&failure{Code: string(backend.ErrDeadlineExceeded), Message: "its deadline passed before it could run"})
 		if failed, err = c.transition(ctx, idsOf(late), m{"status": m{"$in": waitingStatuses}, "expires.at": m{"$lte": now}},
 			u); err != nil {
 			return nil, 0, err

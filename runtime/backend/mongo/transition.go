@@ -121,8 +121,20 @@ func (c *Client) transition(ctx context.Context, ids []string, guard m, u change
 
 // failureOf returns an error as stored; nil becomes a default error.
 func failureOf(given *backend.TaskError) *failure {
-	if given != nil {
-		return &failure{string(given.Code), given.Message}
+	if given == nil {
+		return &failure{Code: string(backend.ErrAborted), Message: "the attempt failed"}
 	}
-	return &failure{string(backend.ErrAborted), "the attempt failed"}
+	f := &failure{Code: string(given.Code), Message: given.Message}
+	for _, d := range given.Details {
+		f.Details = append(f.Details, detail{d.Type, d.Value})
+	}
+	return f
+}
+
+func (f *failure) taskError() *backend.TaskError {
+	e := &backend.TaskError{Code: backend.Code(f.Code), Message: f.Message}
+	for _, d := range f.Details {
+		e.Details = append(e.Details, backend.ErrorDetail{Type: d.Type, Value: d.Value})
+	}
+	return e
 }
