@@ -46,13 +46,14 @@ const (
 	opCancel = "cancel"
 )
 
-// A Fault is an error on the pipe. The two sides of each kind of child agree on Kind, At, Stack and Delay.
+// A Fault is an error on the pipe. The two sides of each kind of child agree on Kind, Panic, At, Stack and Delay.
 type Fault struct {
 	Kind    string                `json:"kind,omitempty"`
 	Code    backend.Code          `json:"code"`
 	Message string                `json:"message,omitempty"`
 	Outcome backend.Outcome       `json:"outcome,omitempty"`
 	Details []backend.ErrorDetail `json:"details,omitempty"`
+	Panic   string                `json:"panic,omitempty"`
 	At      string                `json:"at,omitempty"`
 	Stack   string                `json:"stack,omitempty"`
 	Delay   time.Duration         `json:"delay,omitempty"`

@@ -83,3 +83,22 @@ func TestSnoozeHasAMinimum(t *testing.T) {
 		}
 	}
 }
+
+// The error stored with a task has the place of a panic, also if another error wraps it.
+func TestTaskErrorHasThePanic(t *testing.T) {
+	p := guard.Recovered("boom")
+	for _, tt := range []struct {
+		err  error
+		code backend.Code
+		text string
+	}{
+		{p, backend.ErrInternal, "the handler panicked: " + p.String()},
+		{guard.Permanent(fmt.Errorf("a: %w", p)), backend.ErrInternal, "a: the handler panicked: " + p.String()},
+		{backend.Errorf(backend.ErrAborted, "b: %w!", p), backend.ErrAborted, "b: the handler panicked: " + p.String() + "!"},
+		{backend.Errorf(backend.ErrAborted, "c"), backend.ErrAborted, "c"},
+	} {
+		if e := guard.TaskError(tt.err); e.Code != tt.code || e.Message != tt.text {
+			t.Errorf("%v is stored as %s: %s", tt.err, e.Code, e.Message)
+		}
+	}
+}

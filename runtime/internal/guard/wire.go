@@ -2,6 +2,7 @@ package guard
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -42,8 +43,8 @@ func Bounded(a *backend.Error) *backend.Error {
 // TaskError converts a handler's error to the one stored with its task.
 func TaskError(err error) *backend.TaskError {
 	e := ToWireError(err)
-	if p, ok := err.(*PanicError); ok { // readers of the task need the position of the bug
-		e.Message = p.Error() + ": " + p.String()
+	if p, ok := errors.AsType[*PanicError](err); ok { // readers of the task need the position of the bug
+		e.Message = strings.Replace(e.Message, PanicMessage, PanicMessage+": "+p.String(), 1)
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }

@@ -30,8 +30,12 @@ func taskFault(err error) *child.Fault {
 	a := guard.ToWireError(err)
 	_, coded := errors.AsType[*backend.Error](err)
 	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details, Uncoded: !coded}
-	if p, ok := err.(*guard.PanicError); ok {
-		f.Kind, f.Message, f.At, f.Stack = faultPanic, p.Value, p.At, p.Stack
+	p, panicked := errors.AsType[*guard.PanicError](err)
+	if panicked {
+		f.Panic, f.At, f.Stack = p.Value, p.At, p.Stack
+	}
+	if panicked && err == error(p) {
+		f.Kind = faultPanic
 	} else if s, ok := errors.AsType[*guard.SnoozeError](err); ok {
 		f.Kind, f.Delay = faultSnooze, s.Delay
 	} else if guard.IsUndecoded(err) {
@@ -46,9 +50,27 @@ func taskFault(err error) *child.Fault {
 
 // taskError converts a handler's error from the child.
 func taskError(f *child.Fault) error {
+	if f.Kind != faultPanic && f.Stack == "" {
+		return handlerError(f)
+	}
+	p := &guard.PanicError{Panic: stack.Panic{Value: f.Panic, At: f.At, Stack: f.Stack}}
+	if f.Kind == faultPanic {
+		return p
+	}
+	return &panickedError{handlerError(f), p}
+}
+
+// A panickedError is an error with which middleware replaced a panic of the handler.
+type panickedError struct {
+	error
+	panic *guard.PanicError
+}
+
+func (e *panickedError) Unwrap() []error { return []error{e.error, e.panic} }
+
+// handlerError converts a handler's error from the child, without a panic that it wraps.
+func handlerError(f *child.Fault) error {
 	switch f.Kind {
-	case faultPanic:
-		return &guard.PanicError{Panic: stack.Panic{Value: f.Message, At: f.At, Stack: f.Stack}}
 	case faultGoexit:
 		return guard.ErrGoexit
 	case faultSnooze:

@@ -54,6 +54,11 @@ func TestTaskErrorsCross(t *testing.T) {
 			p, ok := err.(*guard.PanicError)
 			return ok && p.Value == "boom" && strings.Contains(p.Stack, "TestTaskErrorsCross")
 		}},
+		"wrapped_panic": {fmt.Errorf("w: %w", guard.Recovered("boom")), backend.ErrInternal, "w: the handler panicked", isBoom},
+		"replaced_panic": {backend.Errorf(backend.ErrAborted, "w: %w", guard.Recovered("boom")), backend.ErrAborted,
+			"aborted: w: the handler panicked", isBoom},
+		"permanent_panic": {guard.Permanent(guard.Recovered("boom")), backend.ErrInternal, guard.PanicMessage,
+			func(err error) bool { return isBoom(err) && guard.IsPermanent(err) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := taskError(cross(t, taskFault(tt.err)))
@@ -62,6 +67,11 @@ func TestTaskErrorsCross(t *testing.T) {
 			}
 		})
 	}
+}
+
+func isBoom(err error) bool {
+	p, ok := errors.AsType[*guard.PanicError](err)
+	return ok && p.Value == "boom" && p.Stack != ""
 }
 
 func isCoded(err error) bool {
