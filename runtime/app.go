@@ -44,6 +44,7 @@ type App struct {
 	instance  Instance
 	ports     *backend.Ports
 	caller    Caller              // the chain of middleware, ending in a.invoke
+	submitter Submitter           // the chain of middleware, ending in a.submit
 	inFlight  *semaphore.Weighted // calls
 	pending   *semaphore.Weighted // bytes of their arguments
 	called    atomic.Uint64
@@ -108,6 +109,12 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	for i := len(s.client) - 1; i >= 0; i-- {
 		if a.caller = s.client[i](a.caller); a.caller == nil {
 			return nil, NewError(ErrInvalidArgument, "Open: a client middleware returned nil")
+		}
+	}
+	a.submitter = SubmitterFunc(a.submit)
+	for i := len(s.submit) - 1; i >= 0; i-- {
+		if a.submitter = s.submit[i](a.submitter); a.submitter == nil {
+			return nil, NewError(ErrInvalidArgument, "Open: a submit middleware returned nil")
 		}
 	}
 	c, err := pipe.Connect()

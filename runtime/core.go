@@ -108,7 +108,11 @@ func (c *core) unwritten() (n int, since time.Time) {
 
 // start starts all parts. ctx limits the start only. After an error, stop must be called.
 func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
-	if err := c.tasks.Prepare(ctx, c.taskWorkers(workers)); err != nil {
+	all, err := c.taskWorkers(workers)
+	if err != nil {
+		return err
+	}
+	if err := c.tasks.Prepare(ctx, all); err != nil {
 		return err
 	}
 	c.registry.begin(ctx)
@@ -124,17 +128,20 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 }
 
 // taskWorkers converts workers for package tasks.
-func (c *core) taskWorkers(specs []WorkerSpec) []tasks.Worker {
+func (c *core) taskWorkers(specs []WorkerSpec) (_ []tasks.Worker, err error) {
 	workers := make([]tasks.Worker, len(specs))
 	for i := range specs {
-		w := c.isolated(specs[i])
+		w := specs[i]
+		if w.handle, err = c.handlerOf(&w); err != nil {
+			return nil, err
+		}
 		workers[i] = tasks.Worker{
 			Queue: w.Name, Max: w.Max, Retries: w.Retries, MaxCrashes: w.MaxCrashes, Timeout: w.Timeout, Backoff: w.Backoff,
 			FanIn: w.SubtasksDone != nil, Fingerprint: w.Payload,
 			Begin: func(ctx context.Context, t *Task) (context.Context, tasks.Run) { return c.beginRun(ctx, &w, t) },
 		}
 	}
-	return workers
+	return workers, nil
 }
 
 // quit stops taking work and announces it.

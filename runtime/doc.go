@@ -54,6 +54,7 @@
 //   - [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker] and Timeout are their options, each a
 //     [SubmitOption].
 //   - [SubmittedID] returns the id with which a submission can be repeated if its outcome is unknown.
+//   - [SubmitMiddleware] wraps the [Submitter] that submits each [Submission].
 //
 // Split into subtasks:
 //
@@ -67,6 +68,7 @@
 //   - [TaskFrom] returns the [Running] task of a handler: its id, its attempt, its fence. [Running.Progress] stores its
 //     progress.
 //   - [Snooze] and [Permanent] are errors for Run to return: run later, and do not retry.
+//   - [WorkerMiddleware] wraps the [TaskHandler] of each worker and job.
 //   - [ErrTaskStopped] and [ErrLeaseLost] are causes with which a handler's context ends.
 //   - [Lease], [MaxCrashes] and [WrongVersionAfter] determine when a task runs again and when it fails. [ChildMemory]
 //     and [ChildGrace] limit child processes.
@@ -150,7 +152,7 @@
 //
 //   - Clients: [NewClient], [Client], [Method], [CallOptions] and [CallerFunc]. [App.Invoke] makes the App a Caller.
 //   - Services: [RegisterService], [Service], [ServiceSpec], [MethodSpec], [Bind] and [Binding].
-//   - Queues: [NewQueue], [NewVoidQueue], [TaskClient], [Submission] and [TaskOptions]. [App.SubmitTasks] and
+//   - Queues: [NewQueue], [NewVoidQueue], [TaskClient], [SubmitterFunc] and [TaskOptions]. [App.SubmitTasks] and
 //     [App.PutJob] make the App a TaskClient.
 //   - Workers: [RegisterWorker], [RegisterVoidWorker], [Worker], [WorkerSpec], [DeclaredJob], [JobSpec] and
 //     [JobOptions].

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -19,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// How a task of a worker with isolation=process runs: package tasks calls WorkerSpec.Run, which is runChild. It starts
+// How a task of a worker with isolation=process runs: package tasks calls the worker's handler, which is runChild. It starts
 // this program again in a child process (package pipe). There, main opens and starts an App: openChild and
 // childProcess.start. handleHere calls the registered worker, and the process exits.
 
@@ -142,7 +141,10 @@ func (p childProcess) worker() (*WorkerSpec, error) {
 		p.Disconnect()
 		return nil, nil
 	}
-	return &a.workers[i], nil
+	w := &a.workers[i]
+	var err error
+	w.handle, err = a.taskHandler(w)
+	return w, err
 }
 
 // run starts the App. It ignores signals: the parent ends the process.
@@ -166,53 +168,40 @@ func (p childProcess) logger(context.Context, *handling) *slog.Logger { return p
 
 // handleHere calls the worker of a task, in a child process.
 func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.RawMessage, error) {
-	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: &Running{
-		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, store: a.ports.Store, trace: t.Trace,
-	}})
-	if t.Done == nil {
-		return w.Run(ctx, t.Payload)
+	r := &Running{
+		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, DoneOf: t.DoneOf,
+		Job: handledJob(t.Queue), Payload: t.Payload, store: a.ports.Store, trace: t.Trace,
 	}
-	if w.SubtasksDone == nil {
-		return nil, nil
+	if t.DoneOf != "" {
+		if w.SubtasksDone == nil {
+			return nil, nil
+		}
+		r.subtasks = subtasksOf(t.Done, a.core.client.AllSubtasks(t.DoneOf))
 	}
-	s := Subtasks{
-		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped,
-		all: a.core.client.AllSubtasks(t.DoneOf),
-	}
-	return nil, w.SubtasksDone(ctx, t.Payload, s)
+	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: r})
+	return w.handle(ctx, r)
 }
 
 // handleHereName is the name of the function that is on the stack of a handler in a child process.
 var handleHereName = stack.Name((*App).handleHere)
 
-// isolated returns w, for isolation=process with functions that run its tasks in child processes.
-func (c *core) isolated(w WorkerSpec) WorkerSpec {
-	if w.Isolation != "process" || c.app.settings.child.off {
-		return w
+// handlerOf returns the handler of a worker's tasks. For isolation=process it runs them in child processes, where the
+// middleware runs, too.
+func (c *core) handlerOf(w *WorkerSpec) (TaskHandler, error) {
+	if w.Isolation == "process" && !c.app.settings.child.off {
+		return c.runChild, nil
 	}
-	w.Run = func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error) {
-		return c.runChild(ctx, payload, nil)
-	}
-	if w.SubtasksDone != nil {
-		w.SubtasksDone = func(ctx context.Context, payload json.RawMessage, s Subtasks) error {
-			_, err := c.runChild(ctx, payload, &s)
-			return err
-		}
-	}
-	return w
+	return c.app.taskHandler(w)
 }
 
-// runChild runs one task in a new child process, which has been reaped when runChild returns.
-func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subtasks) (json.RawMessage, error) {
-	r := TaskFrom(ctx)
+// runChild is a TaskHandler that runs the task in a new child process, which has been reaped when runChild returns.
+func (c *core) runChild(ctx context.Context, r *Running) (json.RawMessage, error) {
 	t := pipe.Task{
-		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload,
+		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: r.Payload,
+		DoneOf: r.DoneOf,
 	}
-	if done != nil {
-		t.Done = &backend.SubtaskCounts{
-			Total: done.Total, Succeeded: done.Succeeded, Failed: done.Failed, Stopped: done.Stopped,
-		}
-		t.DoneOf = strings.TrimSuffix(r.ID, tasks.DoneSuffix)
+	if s := r.subtasks; t.DoneOf != "" {
+		t.Done = &backend.SubtaskCounts{Total: s.Total, Succeeded: s.Succeeded, Failed: s.Failed, Stopped: s.Stopped}
 	}
 	log := LoggerFrom(ctx)
 	p, err := c.children.Start(ctx, pipe.Config{

@@ -196,6 +196,13 @@ func TestSubtasksInChild(t *testing.T) {
 		seen["success"] != 2 {
 		t.Errorf("SubtasksDone saw %v", seen)
 	}
+	// A retry of SubtasksDone has another id, but the same subtasks.
+	await(t, app, id+"/done", "the end", func(task af.Task) bool { return task.Status.Final() })
+	again := must(app.RetryTask(t.Context(), id+"/done"))(t)
+	seen = progress[map[string]int](t, app, again)
+	if seen["total"] != 3 || seen["failed"] != 1 || seen["success"] != 2 {
+		t.Errorf("the retry of SubtasksDone saw %v", seen)
+	}
 }
 
 func TestLargePayloadsAndResultsInChild(t *testing.T) {

@@ -67,7 +67,11 @@ func childMain() int {
 	}
 	var app *af.App
 	if err == nil {
-		app, err = af.Open(ctx, memory.New())
+		var opts []af.AppOption
+		if os.Getenv("AF_TEST_MIDDLEWARE") != "" {
+			opts = childMiddleware(new(trail), true)
+		}
+		app, err = af.Open(ctx, memory.New(), opts...)
 	}
 	if err == nil {
 		registerIsolated(app, other)

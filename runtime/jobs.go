@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/internal/jobs"
@@ -223,6 +224,14 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	}
 	spec.Jobs = []JobSpec{j}
 	r.AddWorker(spec)
+}
+
+// handledJob returns the id of the job of HandleJob whose queue it is, or "".
+func handledJob(queue string) string {
+	if id, ok := strings.CutPrefix(queue, handledQueue); ok {
+		return id
+	}
+	return ""
 }
 
 const (

@@ -18,6 +18,8 @@ type settings struct {
 	openLog      func() (slog.Handler, func() error, error)
 	client       []func(Caller) Caller
 	server       []func(Handler) Handler
+	worker       []func(TaskHandler) TaskHandler
+	submit       []func(Submitter) Submitter
 	drain        time.Duration
 	redact       bool
 	version      string

@@ -11,9 +11,7 @@ import (
 
 // A TaskClient stores the tasks and jobs of queues. [App] implements it.
 type TaskClient interface {
-	// SubmitTasks stores tasks and returns their ids in order. With an error it returns the ids of the first tasks, as
-	// far as they are known to be stored.
-	SubmitTasks(ctx context.Context, s Submission) ([]string, error)
+	Submitter
 	// GetTask returns the current state of a task, or [ErrNotFound].
 	GetTask(ctx context.Context, id string) (Task, error)
 	// WaitTask blocks until a task has ended and returns it. The task's subtasks may still be running. If a handler
@@ -24,9 +22,10 @@ type TaskClient interface {
 	PutJob(ctx context.Context, j JobSpec) error
 }
 
-// A Submission describes the tasks of one queue that a [TaskClient] stores.
+// A Submission describes the tasks of one queue that a [TaskClient] stores. Submit middleware sees it.
 type Submission struct {
-	Worker   Worker
+	Worker Worker
+	// Payloads are JSON, one for each task. They must not be modified, but middleware may replace the slice.
 	Payloads []json.RawMessage
 	// Stored is set for tasks that wait for the dispatcher. Otherwise a worker is woken at once.
 	Stored bool
@@ -268,7 +267,11 @@ func (q VoidQueue[P]) submit(ctx context.Context, ps []P, s Submission) ([]strin
 		}
 		s.Payloads = append(s.Payloads, payload)
 	}
-	return q.tasks.SubmitTasks(ctx, s)
+	ids, err := q.tasks.SubmitTasks(ctx, s)
+	if err != nil {
+		return ids, backend.AsError(err)
+	}
+	return ids, nil
 }
 
 func (q VoidQueue[P]) encode(p P) (json.RawMessage, error) {

@@ -28,9 +28,15 @@ var (
 type Running struct {
 	ID      string
 	Queue   string
-	Attempt int    // from 1
-	Fence   int64  // raised by each claim; use it to reject writes of earlier attempts
-	Source  string // id of the task that has it as a subtask; "" for other tasks
+	Attempt int             // from 1
+	Fence   int64           // raised by each claim; use it to reject writes of earlier attempts
+	Source  string          // id of the task that has it as a subtask; "" for other tasks
+	DoneOf  string          // id of the task for which SubtasksDone runs; "" for other tasks
+	Job     string          // id of the job whose function, given to HandleJob, runs; "" for tasks of workers
+	Payload json.RawMessage // the task's, or that of worker middleware; its bytes must not be modified
+
+	subtasks  *Subtasks // of DoneOf
+	undecoded error     // of Payload, as returned to middleware
 
 	store   backend.Store
 	batches atomic.Int64
@@ -86,14 +92,14 @@ type taskRun struct {
 // beginRun prepares the attempt of a claimed task.
 func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
 	r := &taskRun{worker: w, task: t, is: Running{
-		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, trace: t.Trace, before: t.Log,
-		store: c.store,
+		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, DoneOf: t.DoneOf,
+		Job: handledJob(t.Queue), Payload: t.Payload, trace: t.Trace, before: t.Log, store: c.store,
 	}}
 	r.handling = handling{app: c.app, running: &r.is}
 	return context.WithValue(ctx, handlingKey{}, &r.handling), r
 }
 
-// Handle implements tasks.Run. It calls Run of the worker, or SubtasksDone if the task has DoneOf.
+// Handle implements tasks.Run. It calls the worker's handler, for SubtasksDone with the subtasks.
 func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	e, w, t := r.app.core, r.worker, r.task
 	otherVersion := t.Fingerprint != "" && t.Fingerprint != w.Payload
@@ -102,7 +108,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 			"queue", w.Name, "task", t.ID, "theirs", t.Fingerprint, "ours", w.Payload)
 	}
 	if t.DoneOf == "" {
-		return w.Run(ctx, t.Payload)
+		return w.handle(ctx, &r.is)
 	}
 	if w.SubtasksDone == nil {
 		if otherVersion {
@@ -121,11 +127,8 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := Subtasks{all: e.tasks.AllSubtasks(t.DoneOf)}
-	if c := source.Subtasks; c != nil {
-		s.Total, s.Succeeded, s.Failed, s.Stopped = c.Total, c.Succeeded, c.Failed, c.Stopped
-	}
-	return nil, w.SubtasksDone(ctx, t.Payload, s)
+	r.is.subtasks = subtasksOf(source.Subtasks, e.tasks.AllSubtasks(t.DoneOf))
+	return w.handle(ctx, &r.is)
 }
 
 // Lines implements tasks.Run.
@@ -145,7 +148,7 @@ func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {
 
 // Report implements tasks.Run.
 func (r *taskRun) Report(ctx context.Context, err error) {
-	switch p, ok := err.(*guard.PanicError); {
+	switch p, ok := errors.AsType[*guard.PanicError](err); { // middleware may have wrapped it
 	case ok:
 		errorLogFrom(ctx).Error("panic in a worker", p.Attrs()...)
 	case err == error(guard.ErrGoexit):

@@ -13,8 +13,13 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// SubmitTasks implements [TaskClient]. Generated queues call it.
+// SubmitTasks submits tasks, through the submit middleware. It implements [TaskClient]. Generated queues call it.
 func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
+	return a.submitter.SubmitTasks(ctx, s)
+}
+
+// submit stores the tasks of a submission. It is the end of the chain of submit middleware.
+func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 	c, err := a.active()
 	if err != nil {
 		return nil, err

@@ -113,6 +113,9 @@ type WorkerSpec struct {
 	// Jobs are the jobs that the program declares with the worker.
 	Jobs []JobSpec
 	Err  error
+
+	hasResult bool        // Run has a result
+	handle    TaskHandler // of its tasks; set by Start
 }
 
 // Subtasks describes the subtasks of a task after all of them have ended. SubtasksDone receives it. Total is the sum of
@@ -134,12 +137,21 @@ func (s Subtasks) All(ctx context.Context) iter.Seq2[Task, error] {
 	return s.all(ctx)
 }
 
+// subtasksOf returns the subtasks of a task, as counted when they ended.
+func subtasksOf(c *backend.SubtaskCounts, all func(context.Context) iter.Seq2[Task, error]) *Subtasks {
+	s := &Subtasks{all: all}
+	if c != nil {
+		s.Total, s.Succeeded, s.Failed, s.Stopped = c.Total, c.Succeeded, c.Failed, c.Stopped
+	}
+	return s
+}
+
 // RegisterWorker registers w, which runs the tasks of a queue, with r. Generated code calls it.
 func RegisterWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) (R, error)
 }, T, P, R any](r Registrar, worker Worker, w W) {
-	addWorker[P](r, worker, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
+	addWorker(r, WorkerSpec{Worker: worker, hasResult: true}, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
 		result, err := w.Run(ctx, payload)
 		if err != nil {
 			return nil, err
@@ -157,14 +169,14 @@ func RegisterVoidWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) error
 }, T, P any](r Registrar, worker Worker, w W) {
-	addWorker[P](r, worker, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
+	addWorker(r, WorkerSpec{Worker: worker}, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
 		return nil, w.Run(ctx, payload)
 	})
 }
 
 // addWorker registers a worker whose Run has either signature.
-func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Context, P) (json.RawMessage, error)) {
-	spec := WorkerSpec{Worker: worker}
+func addWorker[P, T any](r Registrar, spec WorkerSpec, w *T, run func(context.Context, P) (json.RawMessage, error)) {
+	worker := spec.Worker
 	if w == nil {
 		spec.Err = Errorf(ErrInvalidArgument, "Register%s: the worker is nil", worker.Type)
 	}

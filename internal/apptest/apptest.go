@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"batch_survives_sweeps", sweptBatch},                  // sweeps run while it is inserted
 		{"bad_hints_and_odd_texts", badHints},                  // they cost no task an attempt
 		{"abandoned_handlers", abandoned},                      // they are counted
+		{"middleware", middleware},                             // it sees all handlers and submissions
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()

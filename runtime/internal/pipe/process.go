@@ -46,7 +46,7 @@ type Task struct {
 	Payload json.RawMessage `json:"payload"`
 	Left    time.Duration   `json:"left,omitempty"` // until it times out; 0 means no limit
 
-	// Done, if not nil, counts the subtasks of the task DoneOf; then SubtasksDone runs.
+	// Done counts the subtasks of the task DoneOf, if that isn't empty; then SubtasksDone runs.
 	Done   *backend.SubtaskCounts `json:"done,omitempty"`
 	DoneOf string                 `json:"done_of,omitempty"`
 }
