@@ -57,6 +57,8 @@ type Settings struct {
 	WrongVersionAfter time.Duration
 	// OpenLog opens the App's log, and returns its handler and a function that closes it.
 	OpenLog func() (slog.Handler, func() error, error)
+	// ConfigFile is the absolute path of the configuration's file, for the log and errors; "" without a file.
+	ConfigFile string
 }
 
 // Env describes the App that opens a backend.
@@ -68,6 +70,7 @@ type Env struct {
 // Ports is an open backend. Ports that the backend doesn't support are nil.
 type Ports struct {
 	Name        string // for logs and errors, such as "memory"
+	Location    string // what other processes must open to share it, without secrets: a path or addresses; "" if none can
 	Calls       Calls
 	Store       Store
 	Docs        Docs

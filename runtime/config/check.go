@@ -29,7 +29,22 @@ func (d *decoder) check() {
 			r.Port = amqpDialect.schemes[1].port
 		}
 	}
+	d.checkLogger()
 	d.checkBackend()
+}
+
+// checkLogger reports a log that goes nowhere, and a format of a console that isn't used.
+func (d *decoder) checkLogger() {
+	console, ok := d.given["logger.console"]
+	if !ok || !console.valid || d.config.Logger.Console {
+		return
+	}
+	if d.config.Logger.Path == "" {
+		d.report(console.at, "logger.console", `logger.console must be true, since logger.path is ""`)
+	}
+	if format, ok := d.given["logger.format"]; ok {
+		d.report(format.at, "logger.format", "logger.format needs logger.console to be true")
+	}
 }
 
 // checkURI reports keys that contradict the URI, and clears the defaults of keys that the URI replaces.

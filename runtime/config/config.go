@@ -21,6 +21,8 @@ type Config struct {
 	// Root is the absolute path of the directory of the file that Load read, or "". It isn't a key of the file. Paths in
 	// the file are relative to the working directory, not to Root.
 	Root string
+	// File is the absolute path of the file that Load read, or "". It isn't a key of the file.
+	File string
 }
 
 // MongoDB configures the MongoDB server, which stores tasks, jobs and the registry.
@@ -95,11 +97,22 @@ type TLS struct {
 	ServerName string
 }
 
-// Logger configures log files: their directory and the minimum level.
+// Logger configures the log: files with JSON, the console (standard error), or both. An empty Format, as in a Logger
+// that Parse has not filled in, means text to the console, whatever Console is.
 type Logger struct {
-	Path  string
-	Level slog.Level
+	Path    string // directory of the files; "" means none
+	Level   slog.Level
+	Console bool
+	Format  Format // of the console
 }
+
+// Format is the format of records on the console.
+type Format string
+
+const (
+	FormatText Format = "text" // key=value pairs
+	FormatJSON Format = "json" // an object per line, as in files
+)
 
 // Embedded configures the embedded backend's file and durability. The servers ignore it.
 type Embedded struct {

@@ -56,7 +56,7 @@ const day = 24 * time.Hour
 
 func defaults() config.Config {
 	return config.Config{
-		Logger:   config.Logger{Path: "logs", Level: slog.LevelInfo},
+		Logger:   config.Logger{Path: "logs", Level: slog.LevelInfo, Console: true, Format: config.FormatText},
 		Embedded: config.Embedded{Path: ".af/af.db", Durability: config.DurabilityNormal},
 		Tasks: config.Tasks{Retention: config.Retention{Age: 7 * day, Max: 100000},
 			Lease: 20 * time.Second, WrongVersionAfter: day},
@@ -124,7 +124,7 @@ rabbitmq:
   quorum: true
 `+tls+`
 servers: {start_degraded: true}
-logger: {path: /var/log/app, level: Warning}
+logger: {path: /var/log/app, level: Warning, console: true, format: json}
 embedded: {path: x.db, durability: full}
 tasks:
   retention: {age: 12h, max: 13}
@@ -145,7 +145,7 @@ tasks:
 			ConnectTimeout: 9 * time.Second, Heartbeat: 11 * time.Second, Quorum: true,
 		},
 		Servers:  config.Servers{StartDegraded: true},
-		Logger:   config.Logger{Path: "/var/log/app", Level: slog.LevelWarn},
+		Logger:   config.Logger{Path: "/var/log/app", Level: slog.LevelWarn, Console: true, Format: config.FormatJSON},
 		Embedded: config.Embedded{Path: "x.db", Durability: config.DurabilityFull},
 		Tasks: config.Tasks{
 			Retention: config.Retention{Age: 12 * time.Hour, Max: 13}, Lease: 14 * time.Second,

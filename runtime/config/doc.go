@@ -28,6 +28,8 @@
 //	logger:
 //	  path: logs
 //	  level: INFO
+//	  console: true
+//	  format: text
 //
 //	tasks:
 //	  retention:

@@ -265,8 +265,8 @@ func TestInvalidYAML(t *testing.T) {
 			[]string{"2:1: logger is written twice, first in line 1"}},
 		"two_documents": {"logger:\n---\nlogger:\n",
 			[]string{"2:1: a second YAML document begins here: only one is allowed"}},
-		"broken_second": {"logger: {path: ''}\n---\na: {\n",
-			[]string{"1:16: logger.path must not be empty", "4:1: YAML: did not find expected node content"}},
+		"broken_second": {"embedded: {path: ''}\n---\na: {\n",
+			[]string{"1:18: embedded.path must not be empty", "4:1: YAML: did not find expected node content"}},
 		"alias_of_itself": {"logger: &l\n  path: p\n  l: *l\n", []string{`3:3: unknown key "l" in logger`}},
 		"no_such_anchor": {"a: b\nredis: {ä: c, password: *secret}\n",
 			[]string{"2:25: unknown YAML anchor; quote a value that begins with *"}},
@@ -323,6 +323,32 @@ func TestAliasBombsCostNothing(t *testing.T) {
 	}
 }
 
+func TestLoggerWithoutEffect(t *testing.T) {
+	for text, want := range map[string]string{
+		"{console: false}":                    "",
+		"{path: ''}":                          "",
+		"{path: '', format: json}":            "",
+		"{console: true, format: json}":       "",
+		"{path: '', console: false}":          `c.yaml:1:20: logger.console must be true, since logger.path is ""`,
+		"{console: false, format: json}":      "c.yaml:1:26: logger.format needs logger.console to be true",
+		"{format: text, console: 'false'}":    "c.yaml:1:10: logger.format needs logger.console to be true",
+		"{format: yaml}":                      `c.yaml:1:18: logger.format must be text or json, not "yaml"`,
+		"{console: stderr}":                   `c.yaml:1:19: logger.console must be true or false, not "stderr"`,
+		"{console: perhaps, format: json}":    `c.yaml:1:19: logger.console must be true or false, not "perhaps"`,
+		"{path: '${NONE:-}', console: false}": `c.yaml:1:29: logger.console must be true, since logger.path is ""`,
+	} {
+		t.Run(strings.ReplaceAll(text, " ", ""), func(t *testing.T) {
+			if want != "" {
+				wrong(t, "logger: "+text, want)
+				return
+			}
+			if _, err := config.Parse("c.yaml", []byte("logger: "+text), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, data string) string {
@@ -337,8 +363,8 @@ func TestLoad(t *testing.T) {
 	if err != nil || c.Logger.Path != "from-env" {
 		t.Errorf("path %q, error %v", c.Logger.Path, err)
 	}
-	if c.Root != dir {
-		t.Errorf("directory %q, want %q", c.Root, dir)
+	if c.Root != dir || c.File != filepath.Join(dir, "good.yaml") {
+		t.Errorf("directory %q, file %q, want %q", c.Root, c.File, dir)
 	}
 	partial := write("partial.yaml", "# c\nredis:\nmongodb:\n")
 	want := partial + ":2:1: rabbitmq is missing but mongodb (" + partial + ":3) and redis (" + partial +
@@ -348,6 +374,10 @@ func TestLoad(t *testing.T) {
 	}
 	if _, err := config.Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
+	}
+	if _, err := config.Load(filepath.Join(dir, "good.yml")); !errors.Is(err, fs.ErrNotExist) ||
+		!strings.HasSuffix(err.Error(), filepath.Join(dir, "good.yaml")+" exists and is not read: rename it") {
+		t.Errorf("a missing file with another extension: %v", err)
 	}
 	if _, err := config.Load(dir); err == nil {
 		t.Error("read a directory")

@@ -180,11 +180,15 @@ var otherRows = []row{
 		"whether to start while some servers are unreachable; features that need them become available later",
 		func(c *Config) *bool { return &c.Servers.StartDegraded }),
 
-	mapping("logger", "log files", nil),
-	key("logger.path", filled, "logs", "directory of the daily log files",
+	mapping("logger", "the log: daily files, the console (standard error), or both", nil),
+	key("logger.path", text, "logs", `directory of the daily log files, which have JSON; "" for no files`,
 		func(c *Config) *string { return &c.Logger.Path }),
 	key("logger.level", level, "info", "minimum level: debug, info, warn (or warning) or error, case-insensitive",
 		func(c *Config) *slog.Level { return &c.Logger.Level }),
+	key("logger.console", boolean, "true", "whether to log to the console; false requires a path",
+		func(c *Config) *bool { return &c.Logger.Console }),
+	key("logger.format", oneOf(FormatText, FormatJSON), "text", "format on the console, text or json; requires console",
+		func(c *Config) *Format { return &c.Logger.Format }),
 
 	mapping("embedded", "the backend without servers", nil),
 	key("embedded.path", filled, ".af/af.db", "its file",

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // maxSize bounds a file, because the parser's time and memory grow with it.
@@ -14,6 +17,9 @@ const maxSize = 1 << 20
 // operating system's: a missing file is fs.ErrNotExist, unlike an empty one. Otherwise errors are as in [Parse].
 func Load(path string) (Config, error) {
 	f, err := os.Open(path)
+	if other := misnamed(path); errors.Is(err, fs.ErrNotExist) && other != "" {
+		return Config{}, fmt.Errorf("config: %w; %s exists and is not read: rename it", err, other)
+	}
 	if err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
@@ -26,10 +32,28 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if c.Root, err = filepath.Abs(filepath.Dir(path)); err != nil {
+	if c.File, err = filepath.Abs(path); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
+	c.Root = filepath.Dir(c.File)
 	return c, nil
+}
+
+// misnamed returns the path of an existing file that has the extension yml where path has yaml, or the reverse. It
+// returns "" if there is none.
+func misnamed(path string) string {
+	base, isYAML := strings.CutSuffix(path, ".yaml")
+	other := base + ".yml"
+	if !isYAML {
+		base, isYML := strings.CutSuffix(path, ".yml")
+		if other = base + ".yaml"; !isYML {
+			return ""
+		}
+	}
+	if _, err := os.Stat(other); err != nil {
+		return ""
+	}
+	return other
 }
 
 // Parse parses the content of a file of at most 1 MiB; name is used in messages only. env looks up an environment

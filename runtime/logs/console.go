@@ -7,14 +7,16 @@ import (
 )
 
 // A console writes records to the console. If that fails, the records are lost and counted. The file gets one warning,
-// and a line with the number of lost records when writing works again.
+// and a line with the number of lost records when writing works again. Without a file only that line is logged, to the
+// console.
 type console struct {
-	w    io.Writer
-	file *slog.Logger
+	w        io.Writer
+	report   *slog.Logger // of the file, or of the console itself; set before the first Write
+	fallback bool         // report is of the file
 
 	mu      sync.Mutex
 	lost    int64
-	failing bool // the file has the warning
+	failing bool // the console could not be written last time
 }
 
 // Write writes a record. It returns a nil error: failures are logged to the file.
@@ -28,10 +30,10 @@ func (c *console) Write(record []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	switch { // without the lock, because the file may log to the console
-	case first:
-		c.file.Warn("can't write to the console, logging to the file only", "error", err)
+	case first && c.fallback:
+		c.report.Warn("can't write to the console, logging to the file only", "error", err)
 	case again:
-		c.file.Info("writing to the console again", "lost", lost)
+		c.report.Info("writing to the console again", "lost", lost)
 	}
 	return len(record), nil
 }

@@ -25,6 +25,7 @@ type file struct {
 	keep      int   // days
 	most      int64 // bytes of all files together; 0 for no limit
 	console   *slog.Logger
+	otherwise string // what happens to records while the file can't be written
 	now       func() time.Time
 	open      func(path string) (writer, error)
 
@@ -52,15 +53,16 @@ type writer interface {
 func openFile(dir, name string, keep int, most int64, console *slog.Logger) (*file, error) {
 	shared, err := checkDir(dir, console)
 	if err != nil {
-		return nil, err
+		return nil, advise(err)
 	}
-	f := &file{dir: dir, name: name, keep: keep, most: most, console: console, now: time.Now}
+	f := &file{dir: dir, name: name, keep: keep, most: most, console: console, otherwise: "logging to the console only",
+		now: time.Now}
 	f.open = func(path string) (writer, error) { return openSafely(path, shared) }
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
 	if err := f.turn(now); err != nil {
-		return nil, err
+		return nil, advise(err)
 	}
 	line := fmt.Sprintf("{\"time\":%q,\"level\":\"INFO\",\"msg\":\"log opened\",\"pid\":%d}\n",
 		now.Format(time.RFC3339Nano), os.Getpid())
@@ -84,7 +86,7 @@ func (f *file) Write(line []byte) (int, error) {
 	case err != nil:
 		if f.lost++; !f.failing {
 			f.failing = true
-			f.console.Warn("can't write to the log file, logging to the console only", "error", err)
+			f.console.Warn("can't write to the log file, "+f.otherwise, "error", err)
 		}
 	case f.failing:
 		f.console.Info("writing to the log file again", "path", f.path, "lost", f.lost)
@@ -185,4 +187,12 @@ func (f *file) close() error {
 func explain(what, path string, err error) error {
 	return backend.Errorf(oserror.Code(err, backend.ErrFailedPrecondition), "can't %s the log %s (logger.path): %w%s",
 		what, path, err, oserror.Remedy(err))
+}
+
+// advise adds to an error of opening the log which key to set, unless freeing a resource is the remedy.
+func advise(err error) error {
+	if backend.CodeOf(err) == backend.ErrResourceExhausted {
+		return err
+	}
+	return fmt.Errorf(`%w; set logger.path to another directory, or to "" to log to the console only`, err)
 }

@@ -20,7 +20,9 @@
 // Files are created with mode 0640, directories with 0750. Links of other users are not followed. In a directory where
 // every user can create files, such as /tmp, files of other users are not written to.
 //
-// The console (standard error) gets the same records as text.
+// The console (standard error) gets the same records as text, or as JSON ([Options.JSON]). With [Options.ConsoleOnly]
+// there are no files, and nothing is written to disk. With [Options.FilesOnly] the console gets only the two lines about
+// failures of the files that the next section describes.
 //
 // # Failures
 //
@@ -43,6 +45,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 const (
@@ -52,23 +56,45 @@ const (
 
 // Options are the options of a log. A zero field means its default.
 type Options struct {
-	Dir     string       // directory of the files, created if missing; default "logs"
-	Name    string       // prefix of the files' names; default the program's name
-	Level   slog.Leveler // minimum level; default slog.LevelInfo
-	Keep    int          // days to keep, including today; default 7
-	MaxSize int64        // total size in bytes of the files with Name; default 1 GiB
-	Console io.Writer    // default os.Stderr; io.Discard for none
+	Dir         string       // directory of the files, created if missing; default "logs"
+	Name        string       // prefix of the files' names; default the program's name
+	Level       slog.Leveler // minimum level; default slog.LevelInfo
+	Keep        int          // days to keep, including today; default 7
+	MaxSize     int64        // total size in bytes of the files with Name; default 1 GiB
+	Console     io.Writer    // default os.Stderr; io.Discard for none
+	JSON        bool         // the console gets JSON instead of text
+	ConsoleOnly bool         // no files; excludes Dir, Name, Keep and MaxSize
+	FilesOnly   bool         // the console gets only failures of the files; excludes JSON and ConsoleOnly
+}
+
+// check returns an error if an option has no effect because of another.
+func (o Options) check() error {
+	files := o.Dir != "" || o.Name != "" || o.Keep != 0 || o.MaxSize != 0
+	switch {
+	case o.ConsoleOnly && o.FilesOnly:
+		return backend.NewError(backend.ErrInvalidArgument, "logs.Options: ConsoleOnly and FilesOnly exclude each other")
+	case o.ConsoleOnly && files:
+		return backend.NewError(backend.ErrInvalidArgument,
+			"logs.Options: Dir, Name, Keep and MaxSize have no effect with ConsoleOnly")
+	case o.FilesOnly && o.JSON:
+		return backend.NewError(backend.ErrInvalidArgument, "logs.Options: JSON has no effect with FilesOnly")
+	}
+	return nil
 }
 
 // A Log is an open log. Its methods are safe for concurrent use. The code that opened it must call Close.
 type Log struct {
 	handler slog.Handler
-	file    *file
+	file    *file // nil without files
 }
 
 // Open opens a log and writes a first line to its file. If the directory or the disk can't be written to, it returns an
-// error that names the file and wraps the operating system's error.
+// error that names the file and wraps the operating system's error. If an option has no effect because of another, it
+// returns an error with the code invalid_argument.
 func Open(o Options) (*Log, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	if o.Dir == "" {
 		o.Dir = "logs"
 	}
@@ -89,22 +115,49 @@ func Open(o Options) (*Log, error) {
 	}
 	level := &slog.HandlerOptions{Level: o.Level}
 	c := &console{w: o.Console}
-	f, err := openFile(o.Dir, clean(o.Name), o.Keep, o.MaxSize, slog.New(slog.NewTextHandler(fileConsole{c}, level)))
+	if o.ConsoleOnly {
+		c.report = slog.New(o.handler(c, level))
+		return &Log{handler: o.handler(c, level)}, nil
+	}
+	f, err := openFile(o.Dir, clean(o.Name), o.Keep, o.MaxSize, slog.New(o.handler(fileConsole{c}, level)))
 	if err != nil {
 		return nil, err
 	}
-	c.file = slog.New(slog.NewJSONHandler(f, level))
-	return &Log{slog.NewMultiHandler(slog.NewTextHandler(c, level), slog.NewJSONHandler(f, level)), f}, nil
+	files := slog.NewJSONHandler(f, level)
+	if o.FilesOnly {
+		f.otherwise = "records are lost"
+		return &Log{files, f}, nil
+	}
+	c.report, c.fallback = slog.New(files), true
+	return &Log{slog.NewMultiHandler(o.handler(c, level), files), f}, nil
+}
+
+// handler returns the console's handler, which writes to w.
+func (o Options) handler(w io.Writer, level *slog.HandlerOptions) slog.Handler {
+	if o.JSON {
+		return slog.NewJSONHandler(w, level)
+	}
+	return slog.NewTextHandler(w, level)
 }
 
 // Handler returns the handler that writes records to the log.
 func (l *Log) Handler() slog.Handler { return l.handler }
 
-// Path returns the path of the current file, or of the last one after Close.
-func (l *Log) Path() string { return l.file.current() }
+// Path returns the path of the current file, or of the last one after Close. It returns "" if the log has no files.
+func (l *Log) Path() string {
+	if l.file == nil {
+		return ""
+	}
+	return l.file.current()
+}
 
 // Close closes the file. Later records go to the console only. Closing a closed log has no effect.
-func (l *Log) Close() error { return l.file.close() }
+func (l *Log) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.close()
+}
 
 // clean replaces the characters of a name that are not safe in file names.
 func clean(name string) string {

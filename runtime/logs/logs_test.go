@@ -149,7 +149,7 @@ func TestOpenFailsIfThePathIsOccupied(t *testing.T) {
 	}
 	_, err := Open(Options{Dir: occupied, Console: io.Discard})
 	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrFailedPrecondition ||
-		!strings.Contains(err.Error(), occupied) || !strings.Contains(err.Error(), "logger.path") {
+		!strings.Contains(err.Error(), occupied) || !strings.Contains(err.Error(), "set logger.path to another directory") {
 		t.Errorf("a file in place of the directory: %v", err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "x-"+time.Now().Format(day)+suffix), 0o700); err != nil {

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
+	"os"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -19,17 +21,23 @@ import (
 	"github.com/afgen/afgen/runtime/internal/machine/full"
 )
 
-// defaultFile is the file that Load("") reads.
-const defaultFile = "config.yaml"
+// defaultFile is the file that Load("") reads. misnamedFile may be one that was meant to be read.
+const (
+	defaultFile  = "config.yaml"
+	misnamedFile = "config.yml"
+)
 
 // Load reads the configuration file at path. If path is empty, it reads config.yaml in the working directory, or
-// returns the defaults if that file doesn't exist.
+// returns the defaults if that file doesn't exist. If there is a config.yml instead, it logs a warning to slog.Default.
 func Load(path string) (config.Config, error) {
 	if path != "" {
 		return config.Load(path)
 	}
 	cfg, err := config.Load(defaultFile)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(misnamedFile); err == nil {
+			slog.Warn("config.yaml does not exist, using the defaults; config.yml is not read: rename it")
+		}
 		return config.Default(), nil
 	}
 	return cfg, err
@@ -61,9 +69,9 @@ type configured struct {
 func (c configured) Settings() backend.Settings { return c.settings }
 
 // Options returns cfg's options of the App: retention, lease, the address that instances report, facts about the
-// machine, and the log. The log goes to the console and to daily files in logger.path; see package logs. It is opened
-// with the App and closed by Shutdown. An af.Logger after these options replaces it, and no files are written. With the
-// backend of [From], only the facts about the machine need these options.
+// machine, and the log. The log goes to the console, to daily files in logger.path, or to both; see package logs. It is
+// opened with the App and closed by Shutdown. An af.Logger after these options replaces it, and no files are written.
+// With the backend of [From], only the facts about the machine need these options.
 func Options(cfg config.Config) []af.AppOption {
 	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
 		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter), af.NodeFacts(describeNode),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -85,6 +86,25 @@ func TestLogFollowsConfiguration(t *testing.T) {
 	}
 }
 
+// With a console only, nothing is written to the working directory unless the backend needs it.
+func TestConsoleOnlyLeavesTheWorkingDirectoryEmpty(t *testing.T) {
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "af.db")
+	t.Chdir(dir)
+	cfg := parse(t, "embedded: {path: "+file+"}\nlogger: {path: '', format: json, level: error}\n")
+	for _, opts := range [][]af.AppOption{nil, auto.Options(cfg)} {
+		app, err := af.Open(t.Context(), auto.From(cfg), opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(app.Start(t.Context()), app.Shutdown(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
 // The sections tasks and logger also apply without Options.
 func TestFromAppliesSettings(t *testing.T) {
 	t.Chdir(t.TempDir())
@@ -163,6 +183,21 @@ func TestLoadDefaultFile(t *testing.T) {
 	}
 	if _, err := auto.Load("config.yaml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("explicit path: %v", err)
+	}
+	var warnings strings.Builder
+	defer stdlog.SetOutput(stdlog.Writer()) // which SetDefault changes
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&warnings, nil)))
+	for _, want := range []int{0, 1} {
+		if cfg, err := auto.Load(""); err != nil || cfg != config.Default() {
+			t.Errorf("got %+v, %v", cfg, err)
+		}
+		if n := strings.Count(warnings.String(), "config.yml is not read: rename it"); n != want {
+			t.Errorf("%d warnings, want %d: %s", n, want, warnings.String())
+		}
+		if err := os.WriteFile("config.yml", []byte("embedded:\n  path: there.db\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.WriteFile("config.yaml", []byte("embedded:\n  path: here.db\n"), 0o600); err != nil {
 		t.Fatal(err)

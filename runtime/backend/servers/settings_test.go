@@ -25,7 +25,7 @@ var changed = map[string]string{
 	"max_pool": "7", "pool_size": "7", "connect_timeout": "7s", "dial_timeout": "7s", "heartbeat": "7s", "vhost": "other",
 	"quorum": "true", "enabled": "true", "ca_file": "missing.pem", "server_name": "other", "start_degraded": "true",
 	"cert_file": "missing.pem", "key_file": "missing.key",
-	"logger.path": "other", "level": "debug", "tasks.retention.age": "7s", "tasks.retention.max": "7",
+	"logger.path": "other", "level": "debug", "console": "false", "format": "json", "tasks.retention.age": "7s", "tasks.retention.max": "7",
 	"tasks.lease": "7s", "tasks.wrong_version_after": "7s", "tasks.ip": "192.0.2.7",
 }
 
@@ -109,12 +109,22 @@ func effect(t *testing.T, values map[string]string) string {
 	fmt.Fprintln(&all, a.Password, serverName(&a.TLS), err)
 	fmt.Fprintf(&all, "%+v\n", a)
 	s := b.Settings()
-	h, closeLog, err := s.OpenLog()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := closeLog(); err != nil {
-		t.Error(err)
+	console := "a text line"
+	switch text := captured(t, func() {
+		h, closeLog, err := s.OpenLog()
+		if err != nil {
+			t.Fatal(err)
+		}
+		slog.New(h).Error("a record")
+		fmt.Fprint(&all, h.Enabled(context.Background(), slog.LevelDebug))
+		if err := closeLog(); err != nil {
+			t.Error(err)
+		}
+	}); {
+	case text == "":
+		console = "nothing"
+	case json.Valid([]byte(text)):
+		console = "JSON"
 	}
 	files, err := filepath.Glob("*/*.log")
 	if err != nil {
@@ -126,8 +136,26 @@ func effect(t *testing.T, values map[string]string) string {
 		}
 	}
 	s.OpenLog = nil
-	fmt.Fprintf(&all, "%+v %v %v", s, files, h.Enabled(context.Background(), slog.LevelDebug))
+	fmt.Fprintf(&all, "%+v %v %s", s, files, console)
 	return all.String()
+}
+
+// captured returns what fn writes to standard error.
+func captured(t *testing.T, fn func()) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	defer func(was *os.File) { os.Stderr = was }(os.Stderr)
+	os.Stderr = f
+	fn()
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // serverName describes a TLS configuration, and removes it, since its address says nothing.

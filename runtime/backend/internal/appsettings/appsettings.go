@@ -10,24 +10,33 @@ import (
 	"github.com/afgen/afgen/runtime/logs"
 )
 
-// From returns the settings in the sections tasks and logger. The log goes to the console and to daily files in
-// logger.path; if that is empty, as in a Config that wasn't parsed, the settings have no log.
+// From returns the settings in the sections tasks and logger. A Config that wasn't parsed, whose Logger is zero, has no
+// log in its settings.
 func From(cfg config.Config) backend.Settings {
 	s := backend.Settings{
 		IP: cfg.Tasks.IP, Lease: cfg.Tasks.Lease, WrongVersionAfter: cfg.Tasks.WrongVersionAfter,
-		Retention: backend.Retention{Age: cfg.Tasks.Retention.Age, Max: cfg.Tasks.Retention.Max},
+		Retention:  backend.Retention{Age: cfg.Tasks.Retention.Age, Max: cfg.Tasks.Retention.Max},
+		ConfigFile: cfg.File,
 	}
-	if cfg.Logger.Path != "" {
+	if cfg.Logger != (config.Logger{}) {
 		s.OpenLog = OpenLog(cfg.Logger)
 	}
 	return s
 }
 
 // OpenLog returns a function that opens the log that c describes, and returns its handler and a function that closes
-// it.
+// it. A zero c means the defaults.
 func OpenLog(c config.Logger) func() (slog.Handler, func() error, error) {
+	if c == (config.Logger{}) {
+		c = config.Default().Logger
+	}
+	console := c.Console || c.Format == ""
+	o := logs.Options{
+		Dir: c.Path, Level: c.Level, JSON: console && c.Format == config.FormatJSON,
+		ConsoleOnly: c.Path == "", FilesOnly: !console,
+	}
 	return func() (slog.Handler, func() error, error) {
-		l, err := logs.Open(logs.Options{Dir: c.Path, Level: c.Level})
+		l, err := logs.Open(o)
 		if err != nil {
 			return nil, nil, err
 		}
