@@ -1,6 +1,6 @@
 // Package testkit has helpers for tests of several packages. [Eventually] and [Succeeds] wait for conditions without
 // a signal. A test can kill child processes ([Children], [Child]) and break networks ([Proxy], [Link]). [Write]
-// writes files, and [Section] checks generated parts of documents.
+// writes files, [ReadOnlyDir] is a directory without any, and [Section] checks generated parts of documents.
 package testkit
 
 import (

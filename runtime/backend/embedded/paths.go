@@ -45,7 +45,7 @@ func preparePaths(path string, o options) (paths, error) {
 	p := paths{file: file, run: file + "-run"}
 	for _, dir := range []string{filepath.Dir(file), p.run} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return paths{}, pathError("create the directory", err)
+			return paths{}, creationError("create the directory", err)
 		}
 	}
 	if kind, err := o.fileSystem(p.run); err != nil {
@@ -62,7 +62,7 @@ func preparePaths(path string, o options) (paths, error) {
 		err = nil
 	}
 	if err != nil {
-		return paths{}, pathError("create the file", err)
+		return paths{}, creationError("create the file", err)
 	}
 	return p, p.checkFiles(o)
 }
@@ -141,7 +141,16 @@ func (p paths) sidecars() (all []string) {
 	return all
 }
 
-func pathError(do string, err error) error {
+// creationError is pathError for a file or a directory that can't be created, with the remedy of another path.
+func creationError(do string, err error) error {
+	e := pathError(do, err)
+	if e.Code != backend.ErrResourceExhausted {
+		e.Message += "; set embedded.path, or the argument of embedded.File, to a path in a directory that can be written"
+	}
+	return e
+}
+
+func pathError(do string, err error) *backend.Error {
 	return backend.Errorf(oserror.Code(err, backend.ErrUnavailable), "can't %s: %w%s", do, err, oserror.Remedy(err)).
 		With(backend.OutcomeNotSent)
 }

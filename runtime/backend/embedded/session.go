@@ -49,7 +49,7 @@ func openSession(ctx context.Context, p paths, o options, env backend.Env) (_ *s
 	id := rand.Text()
 	lock := flock.New(lockFile(p.run, id), flock.SetPermissions(0o600))
 	if held, err := lock.TryLock(); err != nil || !held {
-		return nil, pathError("lock a file in "+p.run, err)
+		return nil, creationError("lock a file in "+p.run, err)
 	}
 	undo = append(undo, func() error { return errors.Join(lock.Unlock(), os.Remove(lock.Path())) })
 

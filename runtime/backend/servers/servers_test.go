@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
@@ -37,6 +38,20 @@ func parseText(text string) (config.Config, error) {
 	cfg, err := config.Parse("config.yaml", []byte(text), nil)
 	cfg.Logger = config.Logger{}
 	return cfg, err
+}
+
+// Over the servers a program whose log goes to the console starts in a read-only directory.
+func TestReadOnlyDirectory(t *testing.T) {
+	cfg := configured(t)
+	cfg.Logger = config.Logger{Level: slog.LevelError, Console: true, Format: config.FormatText}
+	t.Chdir(testkit.ReadOnlyDir(t))
+	app, err := af.Open(t.Context(), servers.From(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(app.Start(t.Context()), app.Shutdown(t.Context())); err != nil {
+		t.Error(err)
+	}
 }
 
 func open(t testing.TB, cfg config.Config, register func(*af.App)) *af.App {
