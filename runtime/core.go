@@ -53,6 +53,7 @@ func newCore(a *App) *core {
 		Ports: a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion,
 		AwaitStart: a.awaitStart, WarnOnce: a.warned.once, ReadLimits: e.limitOf,
+		WaitUntold: waitUntold, WaitsLong: e.waitsLong,
 		LimitApplied: func() { e.registry.announceNow() },
 		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },
 		EndChildren:  e.children.Close,

@@ -136,6 +136,7 @@ func (a *App) acquire(ctx context.Context, call Call) (release func(), err error
 
 // sendWithRetries sends a request, retries it where that is safe or requested, and returns a successful reply.
 func (a *App) sendWithRetries(ctx context.Context, req *backend.Request, o CallOptions) (*backend.Reply, error) {
+	began := time.Now()
 	pause, retries := readyFirst, 0
 	var mismatches int    // replies of an instance of another version
 	var mismatched string // id of that instance
@@ -149,6 +150,7 @@ func (a *App) sendWithRetries(ctx context.Context, req *backend.Request, o CallO
 		if err == nil {
 			err = reply.Err
 		}
+		err = a.located(err)
 		var wait time.Duration
 		switch {
 		case reply != nil && otherVersion(reply.Err) && mismatches < maxVersionRetries &&
@@ -161,6 +163,9 @@ func (a *App) sendWithRetries(ctx context.Context, req *backend.Request, o CallO
 		case o.WaitForReady && notReady(err):
 			wait = pause
 			pause = min(2*pause, readyMost)
+			if time.Since(began) >= waitUntold && errors.Is(err, backend.ErrNoInstance) {
+				a.warnWaiting("service", req.Service, "method", req.Method)
+			}
 		case retries < retry.Tries && repeatable(err, o):
 			wait = rand.N(retry.Base << retries)
 			retries++

@@ -154,14 +154,16 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 func TestCallWithoutInstanceFailsAtOnceInChild(t *testing.T) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	var calls atomic.Int32
-	app := open(t, faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	b := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 		calls.Add(1)
 		return next.Call(ctx, req)
-	}))
+	})
+	app := open(t, altered{b, func(p *backend.Ports) { p.Location = "/srv/shop/af.db" }})
 	registerIsolated(app, nil)
 	start(t, app)
 	_, err := do(t, af.NewQueue[action, report](app, isoWorker), action{Do: "call", N: 1})
-	wantError(t, err, af.ErrUnavailable, af.OutcomeAnswered, `no instance of service "calc"`)
+	wantError(t, err, af.ErrUnavailable, af.OutcomeAnswered,
+		`no instance of service "calc" is running on /srv/shop/af.db`)
 	if n := calls.Load(); n != 1 {
 		t.Errorf("%d attempts at a call that can't succeed", n)
 	}

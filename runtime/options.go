@@ -25,6 +25,7 @@ type settings struct {
 	version      string
 	nodeFacts    func(context.Context) Node // nil means package machine
 	ip           string
+	configFile   string // absolute path, for the log and errors; "" if there is none
 	maxCalls     int64
 	maxPending   int64
 	lease        time.Duration
@@ -51,6 +52,7 @@ func (s *settings) configure(c backend.Settings) {
 	s.retention = cmp.Or(c.Retention, s.retention)
 	s.wrongVersion = cmp.Or(c.WrongVersionAfter, s.wrongVersion)
 	s.openLog = c.OpenLog
+	s.configFile = c.ConfigFile
 }
 
 // Logger sets the App's logger. The default, and nil, is slog.Default.

@@ -74,7 +74,8 @@ func (a *App) finish(s *starting) error {
 	}
 	a.state.Store(stateRunning)
 	close(a.started)
-	a.log.Info("started", "backend", a.ports.Name, "services", len(a.services), "workers", len(a.workers))
+	a.log.Info("started", append([]any{"backend", a.ports.Name, "services", len(a.services), "workers", len(a.workers)},
+		a.locationAttrs()...)...)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/auto"
 	"github.com/afgen/afgen/runtime/config"
@@ -86,6 +87,44 @@ func TestLogFollowsConfiguration(t *testing.T) {
 	}
 }
 
+// The log and the errors name the file and the configuration by their absolute paths.
+func TestFilesAreNamedByAbsolutePaths(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if err := os.WriteFile("config.yaml", []byte("embedded: {path: here.db}\nlogger: {path: logs}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := auto.Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = app.Shutdown(context.Background()) }()
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	file, config := filepath.Join(dir, "here.db"), filepath.Join(dir, "config.yaml")
+	_, err = app.Call(t.Context(), "shop", "Price", nil)
+	if want := `no instance of service "shop" is running on ` + file + ", configured by " + config; err == nil ||
+		!strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	logs, err := filepath.Glob("logs/*.log")
+	if err != nil || len(logs) != 1 {
+		t.Fatal(logs, err)
+	}
+	text, err := os.ReadFile(logs[0])
+	if want := `"location":"` + file + `","config":"` + config + `"`; err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("%s, %v, want %s", text, err, want)
+	}
+}
+
 // With a console only, nothing is written to the working directory unless the backend needs it.
 func TestConsoleOnlyLeavesTheWorkingDirectoryEmpty(t *testing.T) {
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "af.db")
@@ -102,6 +141,33 @@ func TestConsoleOnlyLeavesTheWorkingDirectoryEmpty(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+// A program starts in a read-only directory if it is told where to write. Otherwise the error names the key.
+func TestReadOnlyDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "af.db")
+	t.Chdir(testkit.ReadOnlyDir(t))
+	for text, want := range map[string]string{
+		"": "set logger.path to another directory, or to \"\" to log to the console only",
+		"logger: {path: ''}\n": "set embedded.path, or the argument of embedded.File, to a path in a directory " +
+			"that can be written",
+		"logger: {path: '', level: error}\nembedded: {path: " + file + "}\n": "",
+	} {
+		cfg := parse(t, text)
+		app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
+		if want != "" {
+			if !errors.Is(err, af.ErrPermissionDenied) || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%q: got %v, want %s", text, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(app.Start(t.Context()), app.Shutdown(t.Context())); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

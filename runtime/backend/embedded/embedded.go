@@ -132,5 +132,7 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.file, err)
 	}
-	return s.ports(), nil
+	ports := s.ports()
+	ports.Location = p.file
+	return ports, nil
 }

@@ -103,6 +103,7 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	s.monitor = newMonitor(env.Logger, [...]probe{s.rabbit.State, s.mongo.State, s.redis.State})
 	return &backend.Ports{
 		Name:             "servers",
+		Location:         location(b.config),
 		Calls:            s.rabbit.Calls(),
 		Store:            s.mongo.Store(),
 		Docs:             s.mongo.Docs(),

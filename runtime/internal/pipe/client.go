@@ -46,6 +46,7 @@ func Connect() (*Client, error) {
 		return nil, backend.Errorf(backend.ErrInternal, "decode the child process's configuration: %w", err)
 	}
 	c.ports = newPorts(c, c.Backend)
+	c.ports.Location = c.Location
 	return c, nil
 }
 

@@ -31,8 +31,9 @@ type Config struct {
 type Data struct {
 	Instance backend.Instance `json:"instance"`
 	Backend  string           `json:"backend"`
-	Number   uint64           `json:"number"` // of this child, for the ids of its calls
-	Level    slog.Level       `json:"level"`  // minimum level of its log
+	Location string           `json:"location,omitempty"` // of the backend
+	Number   uint64           `json:"number"`             // of this child, for the ids of its calls
+	Level    slog.Level       `json:"level"`              // minimum level of its log
 }
 
 // A Task is one attempt at a task as sent to the child.
@@ -68,7 +69,8 @@ func (c *Children) Start(ctx context.Context, cfg Config) (*Process, error) {
 	start := child.Config{
 		Kind: kindTask, Name: cfg.Queue, Memory: cfg.Memory, Handle: serveChild(ctx, cfg),
 		Data: Data{
-			Instance: cfg.Instance, Backend: cfg.Parent.Ports().Name, Number: c.started.Add(1), Level: lowest(ctx, cfg.Logs),
+			Instance: cfg.Instance, Backend: cfg.Parent.Ports().Name, Location: cfg.Parent.Ports().Location,
+			Number: c.started.Add(1), Level: lowest(ctx, cfg.Logs),
 		},
 	}
 	c.mu.Lock()

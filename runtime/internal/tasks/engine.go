@@ -59,6 +59,9 @@ type Config struct {
 	AwaitStart func(ctx context.Context) bool
 	// WarnOnce reports whether this is the first warning for key.
 	WarnOnce func(key string) bool
+	// WaitsLong is called once in a wait that takes longer than WaitUntold, if its task has not begun by then.
+	WaitsLong  func(ctx context.Context, t *backend.Task)
+	WaitUntold time.Duration
 	// ReadLimits reads the limits of all queues.
 	ReadLimits func(ctx context.Context) (LimitOf, error)
 	// LimitApplied is called after a pool has applied a new limit.

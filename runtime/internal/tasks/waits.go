@@ -21,7 +21,9 @@ const (
 func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) {
 	ch := e.waits.add(id)
 	defer e.waits.remove(id, ch)
-	pause := waitFirst
+	untold := time.NewTimer(e.WaitUntold)
+	defer untold.Stop()
+	pause, long := waitFirst, false
 	for {
 		t, err := e.Ports.Store.Get(ctx, id)
 		switch code := backend.CodeOf(err); {
@@ -36,12 +38,17 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 			return backend.Task{}, waited(ctx, id)
 		case err != nil && code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded:
 			return backend.Task{}, backend.AsError(err)
+		case err == nil && long && !t.Gated && t.Started.IsZero():
+			e.WaitsLong(ctx, &t)
 		}
+		long = false
 		timer := time.NewTimer(retry.Jitter(pause))
 		select {
 		case <-ch:
 		case <-timer.C:
 			pause = min(2*pause, waitMost)
+		case <-untold.C:
+			long = true
 		case <-ctx.Done():
 			timer.Stop()
 			return backend.Task{}, waited(ctx, id)
