@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -145,67 +144,60 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 
 // AddService implements [Registrar]. Generated RegisterX functions call it.
 func (a *App) AddService(s ServiceSpec) {
-	a.add(s.Type, func() { a.services = append(a.services, s) })
+	a.add(s.Package, s.Type, func() { a.services = append(a.services, s) })
 }
 
 // AddWorker implements [Registrar]. Generated RegisterX functions call it.
 func (a *App) AddWorker(w WorkerSpec) {
-	a.add(w.Type, func() { a.workers = append(a.workers, w) })
+	a.add(w.Package, w.Type, func() { a.workers = append(a.workers, w) })
 }
 
 // add records a registration. Since it can't return an error, it logs a registration after Start, and Shutdown returns
 // the error.
-func (a *App) add(typ string, register func()) {
+func (a *App) add(pkg, typ string, register func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.state.Load() == stateOpen {
 		register()
 		return
 	}
-	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register before Start", registering(typ))
+	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register before Start",
+		registering(pkg, typ))
 	a.late = append(a.late, err)
-	a.log.Error("registered after Start, not served", "type", typ)
-}
-
-// registering returns the name of the function that registered a type, for errors. HandleJob registers types whose
-// names are not Go identifiers.
-func registering(typ string) string {
-	if id, job := strings.CutPrefix(typ, handledType); job {
-		return fmt.Sprintf("HandleJob %q", id)
-	}
-	return "Register" + typ
+	a.log.Error("registered after Start, not served", "type", registered(pkg, typ))
 }
 
 // checkRegistrations returns all errors in the registrations.
 func (a *App) checkRegistrations() error {
 	var errs []error
 	seen := map[string]string{}
-	check := func(kind, name, typ string, err error) {
+	check := func(kind, unique, name, pkg, typ string, err error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
 		if name == "" {
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: the %s has no name", registering(typ), kind))
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: the %s has no name", registering(pkg, typ), kind))
 		}
+		by := registered(pkg, typ)
 		if other, ok := seen[kind+" "+name]; ok {
-			errs = append(errs, Errorf(ErrAlreadyExists, "%s: %s %q is already registered by %s",
-				registering(typ), kind, name, registering(other)))
+			errs = append(errs, Errorf(ErrAlreadyExists, "%s %q is registered twice: by %s and %s", unique, name, other, by))
 		}
-		seen[kind+" "+name] = typ
+		seen[kind+" "+name] = by
 	}
 	for _, s := range a.services {
-		check("service", s.Name, s.Type, s.Err)
+		check("service", "service", s.Name, s.Package, s.Type, s.Err)
 	}
 	for _, w := range a.workers {
-		check("worker", w.Name, w.Type, w.Err)
+		check("worker", "queue", w.Name, w.Package, w.Type, w.Err)
 		switch w.Isolation {
 		case "", "goroutine", "process":
 		default:
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: unknown isolation %q", registering(w.Type), w.Isolation))
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: unknown isolation %q", registering(w.Package, w.Type),
+				w.Isolation))
 		}
 		if w.Weight < -maxWeight || w.Weight > maxWeight {
 			errs = append(errs, Errorf(ErrInvalidArgument, "%s: weight %d out of range [-%d, %[3]d]",
-				registering(w.Type), w.Weight, maxWeight))
+				registering(w.Package, w.Type), w.Weight, maxWeight))
 		}
 	}
 	return errors.Join(append(errs, checkJobs(a.workers)...)...)

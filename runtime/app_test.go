@@ -19,6 +19,9 @@ type worker struct{}
 
 func (worker) Run(context.Context, int) (int, error) { return 0, nil }
 
+// testPackage is the import path of these tests.
+const testPackage = "github.com/afgen/afgen/runtime_test"
+
 func TestStartReturnsAllRegistrationErrors(t *testing.T) {
 	app := open(t, memory.New())
 	registerCalc(app, nil)
@@ -26,16 +29,18 @@ func TestStartReturnsAllRegistrationErrors(t *testing.T) {
 	af.RegisterWorker(app, af.Worker{Name: "w", Type: "W"}, (*worker)(nil))
 	af.RegisterWorker(app, af.Worker{Name: "w", Type: "V"}, &worker{})
 	af.RegisterWorker(app, af.Worker{Name: "p", Type: "P", Isolation: "thread"}, &worker{})
+	af.RegisterWorker(app, af.Worker{Type: "N"}, &worker{})
 	err := app.Start(t.Context())
 	if err == nil {
 		t.Fatal("the app started")
 	}
 	for _, text := range []string{
-		"RegisterCalc: the implementation is nil",
-		`RegisterCalc: service "calc" is already registered by RegisterCalc`,
-		"RegisterW: the worker is nil",
-		`RegisterV: worker "w" is already registered by RegisterW`,
-		`RegisterP: unknown isolation "thread"`,
+		testPackage + ".RegisterCalc: the implementation is nil",
+		`service "calc" is registered twice: by ` + testPackage + `.Calc and ` + testPackage + ".Calc",
+		testPackage + ".RegisterW: the worker is nil",
+		`queue "w" is registered twice: by ` + testPackage + `.W and ` + testPackage + ".V",
+		testPackage + `.RegisterP: unknown isolation "thread"`,
+		testPackage + ".RegisterN: the worker has no name",
 	} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("%q is missing in:\n%v", text, err)

@@ -89,14 +89,17 @@ func TestStartReturnsErrorsOfDeclaredJobs(t *testing.T) {
 		af.HandleJob[int](app, "nil", "@daily", nil)
 		af.HandleJob[int](app, "nil", "@daily", nil)
 		af.HandleJob(app, "text", "@daily", func(context.Context, int) error { return nil }, af.Arguments("text"))
+		af.HandleJob(app, "text", "@daily", func(context.Context, int) error { return nil })
 		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil },
 			af.Arguments(make(chan int)))
 		err := app.Start(t.Context())
 		for _, says := range []string{
 			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments",
 			"unknown descriptor @never",
-			`job "b" is declared twice`,
-			`HandleJob "nil": worker "job.nil" is already registered by HandleJob "nil"`,
+			testPackage + `.RegisterJob: job "a"`,
+			`job "b" is declared twice: by ` + testPackage + `.Job and ` + testPackage + ".Job",
+			`queue "job.nil" is registered twice: by HandleJob "nil" and HandleJob "nil"`,
+			`queue "job.text" is registered twice: by HandleJob "text" in ` + testPackage,
 		} { // all errors are returned together
 			if err == nil || !strings.Contains(err.Error(), says) {
 				t.Errorf("%v, want text %q", err, says)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/jobs"
 )
 
@@ -63,16 +64,19 @@ func (s JobSpec) internal() jobs.Spec {
 
 // checkJobs returns all errors in the declared jobs of workers.
 func checkJobs(workers []WorkerSpec) (errs []error) {
-	queues := map[string]string{}
+	declared := map[string]string{}
 	for _, w := range workers {
 		for _, j := range w.Jobs {
 			if err := j.internal().Check(); err != nil {
-				errs = append(errs, err)
+				e := *backend.Coded(err)
+				e.Message = registering(w.Package, w.Type) + ": " + e.Message
+				errs = append(errs, &e)
 			}
-			if other, twice := queues[j.ID]; twice {
-				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice, for queues %q and %q", j.ID, other, w.Name))
+			by := registered(w.Package, w.Type)
+			if other, twice := declared[j.ID]; twice {
+				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: by %s and %s", j.ID, other, by))
 			}
-			queues[j.ID] = w.Name
+			declared[j.ID] = by
 		}
 	}
 	return errs
@@ -163,14 +167,15 @@ type DeclaredJob struct {
 }
 
 // declared returns the specs of a worker's declared jobs. They submit the zero value of the payload.
-func declared[P any](w Worker) ([]JobSpec, error) {
+func declared[P any](w Worker, pkg string) ([]JobSpec, error) {
 	if len(w.Jobs) == 0 {
 		return nil, nil
 	}
 	var zero P
 	payload, err := encode(&zero)
 	if err != nil {
-		return nil, Errorf(ErrInvalidArgument, "Register%s: encoding the zero value of the payload: %w", w.Type, err)
+		return nil, Errorf(ErrInvalidArgument, "%s: encoding the zero value of the payload: %w",
+			registering(pkg, w.Type), err)
 	}
 	specs := make([]JobSpec, len(w.Jobs))
 	for i, j := range w.Jobs {
@@ -189,7 +194,7 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 		Name: handledQueue + id, Type: handledType + id, Signature: "func(context.Context, A) error",
 		Max: 10, Backoff: time.Second, Weight: 1,
 	}
-	spec := WorkerSpec{Worker: w}
+	spec := WorkerSpec{Worker: w, Package: packageOf(fn)}
 	j := JobSpec{ID: id, Cron: cron, Declared: true}
 	for _, o := range opts {
 		if o != nil {
@@ -203,17 +208,18 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	if given := j.Options.Arguments; given != nil {
 		v, ok := given.(A)
 		if !ok {
-			spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: the function takes %T, but Arguments is %T", id, args, given)
+			spec.Err = Errorf(ErrInvalidArgument, "%s: the function takes %T, but Arguments is %T",
+				registering(spec.Package, w.Type), args, given)
 		}
 		args = v
 	}
 	var err error
 	j.Worker = spec.Worker
 	if j.Payload, err = encode(&args); err != nil {
-		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: encoding the arguments: %w", id, err)
+		spec.Err = Errorf(ErrInvalidArgument, "%s: encoding the arguments: %w", registering(spec.Package, w.Type), err)
 	}
 	if fn == nil {
-		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: the function is nil", id)
+		spec.Err = Errorf(ErrInvalidArgument, "%s: the function is nil", registering(spec.Package, w.Type))
 	}
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
 		args, err := decodePayload[A](w, raw)

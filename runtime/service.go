@@ -34,6 +34,7 @@ type Service struct {
 // A ServiceSpec is a service that a [Registrar] can serve. If Err is set, the App's Start returns it.
 type ServiceSpec struct {
 	Service
+	Package string       // import path of the Go type, for errors
 	Methods []MethodSpec // sorted by name
 	Err     error
 }
@@ -105,9 +106,9 @@ func (e *contractError) Unwrap() error { return e.err }
 
 // RegisterService registers impl as a service with r. Generated code calls it.
 func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[T]) {
-	spec := ServiceSpec{Service: s}
+	spec := ServiceSpec{Service: s, Package: reflect.TypeFor[T]().PkgPath()}
 	if impl == nil {
-		spec.Err = Errorf(ErrInvalidArgument, "Register%s: the implementation is nil", s.Type)
+		spec.Err = Errorf(ErrInvalidArgument, "%s: the implementation is nil", registering(spec.Package, s.Type))
 	}
 	for _, b := range methods {
 		spec.Methods = append(spec.Methods, MethodSpec{Info: b.info, Handler: b.to(impl), Args: b.args})

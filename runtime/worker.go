@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"reflect"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -106,6 +107,7 @@ type Worker struct {
 // A WorkerSpec is a worker that a [Registrar] can run. If Err is set, the App's Start returns it.
 type WorkerSpec struct {
 	Worker
+	Package string // import path of the Go type, for errors
 	// Run decodes the payload, runs the worker and encodes its result. It returns nil if the worker has no result.
 	Run func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error)
 	// SubtasksDone is nil if the worker has no such method.
@@ -177,8 +179,9 @@ func RegisterVoidWorker[W interface {
 // addWorker registers a worker whose Run has either signature.
 func addWorker[P, T any](r Registrar, spec WorkerSpec, w *T, run func(context.Context, P) (json.RawMessage, error)) {
 	worker := spec.Worker
+	spec.Package = reflect.TypeFor[T]().PkgPath()
 	if w == nil {
-		spec.Err = Errorf(ErrInvalidArgument, "Register%s: the worker is nil", worker.Type)
+		spec.Err = Errorf(ErrInvalidArgument, "%s: the worker is nil", registering(spec.Package, worker.Type))
 	}
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
 		payload, err := decodePayload[P](worker, raw)
@@ -198,7 +201,7 @@ func addWorker[P, T any](r Registrar, spec WorkerSpec, w *T, run func(context.Co
 			return fan.SubtasksDone(ctx, payload, s)
 		}
 	}
-	jobs, err := declared[P](worker)
+	jobs, err := declared[P](worker, spec.Package)
 	spec.Jobs = jobs
 	if err != nil {
 		spec.Err = err
