@@ -240,7 +240,11 @@ func (h *handling) attrs(ctx context.Context, has keys) []slog.Attr {
 
 // keep adds a record to the log of the running task, if there is one.
 func (h *handling) keep(ctx context.Context, since []change, r slog.Record) {
-	if h != nil && h.running != nil {
+	switch {
+	case h == nil || h.running == nil:
+	case h.running.test != nil:
+		_ = replay(h.running.test, since).Handle(ctx, r) // it can't fail
+	default:
 		kept := h.running.log.Handler(ctx, tasklog.Attempt{
 			Number: h.running.Attempt, Instance: h.app.instance.ID, IP: h.app.instance.IP, Before: h.running.before,
 		})

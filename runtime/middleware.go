@@ -67,7 +67,7 @@ func (a *App) taskHandler(w *WorkerSpec) (TaskHandler, error) {
 	})
 	for i := len(a.settings.worker) - 1; i >= 0; i-- {
 		if h = a.settings.worker[i](h); h == nil {
-			return nil, Errorf(ErrInvalidArgument, "%s: a worker middleware returned nil", registering(w.Type))
+			return nil, Errorf(ErrInvalidArgument, "%s: a worker middleware returned nil", registering(w.Package, w.Type))
 		}
 	}
 	return func(ctx context.Context, t *Running) (json.RawMessage, error) {

@@ -24,7 +24,8 @@ var (
 	ErrLeaseLost = tasks.ErrLeaseLost
 )
 
-// A Running is a running task. [TaskFrom] returns it to the handler.
+// A Running is a running task. [TaskFrom] returns it to the handler. It is a handle: a copy refers to the same attempt.
+// In a unit test of a handler, package aftest makes a context from a Running with fields that the test sets.
 type Running struct {
 	ID      string
 	Queue   string
@@ -38,11 +39,22 @@ type Running struct {
 	subtasks  *Subtasks // of DoneOf
 	undecoded error     // of Payload, as returned to middleware
 
-	store   backend.Store
+	*attemptState // nil in a Running that no App has made
+}
+
+// attemptState is what an App knows of an attempt.
+type attemptState struct {
+	store   progressStore
 	batches atomic.Int64
 	trace   string
 	before  []string // log lines of earlier attempts
 	log     tasklog.Log
+	test    slog.Handler // receives the log lines instead, in a unit test of a handler
+}
+
+// A progressStore is the part of a [backend.Store] that a Running uses.
+type progressStore interface {
+	Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error
 }
 
 // maxProgress limits the size of progress, which is part of the task's document and is read and written with it.
@@ -51,7 +63,13 @@ const maxProgress = 64 << 10
 // Progress stores v, encoded as JSON, as the task's progress, which is returned with the task by [App.GetTask]. If the
 // attempt has lost its claim it returns [ErrAborted]. If the JSON exceeds 64 KiB it returns [ErrResourceExhausted] and
 // stores nothing.
+//
+// Of a nil Running, which TaskFrom returns outside the handler of a task, and of one that no App has made, Progress only
+// checks v. So a unit test can call a handler directly.
 func (r *Running) Progress(ctx context.Context, v any) error {
+	if r == nil {
+		r = &Running{}
+	}
 	progress, err := encode(v)
 	if err != nil {
 		return Errorf(ErrInvalidArgument, "encoding the progress of task %s: %w", r.ID, err).With(OutcomeNotSent)
@@ -60,13 +78,17 @@ func (r *Running) Progress(ctx context.Context, v any) error {
 		return Errorf(ErrResourceExhausted, "the progress of task %s is %d bytes; at most %d are allowed", r.ID,
 			len(progress), maxProgress).With(OutcomeNotSent)
 	}
+	if r.attemptState == nil {
+		return nil
+	}
 	if err := r.store.Progress(ctx, r.ID, r.Fence, progress); err != nil {
 		return backend.AsError(err)
 	}
 	return nil
 }
 
-// TaskFrom returns the task run by the handler that owns ctx, or nil outside the handler of a task.
+// TaskFrom returns the task run by the handler that owns ctx, or nil outside the handler of a task. [Running.Progress]
+// can be called on nil.
 func TaskFrom(ctx context.Context) *Running {
 	if h := handlingFrom(ctx); h != nil {
 		return h.running
@@ -87,16 +109,23 @@ type taskRun struct {
 	worker *WorkerSpec
 	task   *Task
 	is     Running
+	state  attemptState
 }
 
 // beginRun prepares the attempt of a claimed task.
 func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
-	r := &taskRun{worker: w, task: t, is: Running{
-		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, DoneOf: t.DoneOf,
-		Job: handledJob(t.Queue), Payload: t.Payload, trace: t.Trace, before: t.Log, store: c.store,
-	}}
+	r := &taskRun{worker: w, task: t, state: attemptState{trace: t.Trace, before: t.Log, store: c.store}}
+	r.is = runningOf(t, &r.state)
 	r.handling = handling{app: c.app, running: &r.is}
 	return context.WithValue(ctx, handlingKey{}, &r.handling), r
+}
+
+// runningOf returns the Running of a claimed task.
+func runningOf(t *Task, state *attemptState) Running {
+	return Running{
+		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, DoneOf: t.DoneOf,
+		Job: handledJob(t.Queue), Payload: t.Payload, attemptState: state,
+	}
 }
 
 // Handle implements tasks.Run. It calls the worker's handler, for SubtasksDone with the subtasks.

@@ -44,9 +44,7 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
 	ids, err := c.client.Insert(ctx, tasks)
-	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
-		err = &submitError{err, tasks[0].Task.ID}
-	}
+	err = withSubmittedID(err, tasks)
 	if err != nil && len(ids) > 0 { // repeating the call would submit the first tasks twice
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are stored, possibly more: %w", len(ids), len(tasks), err)
 	}
@@ -144,6 +142,14 @@ type submitError struct {
 
 func (e *submitError) Unwrap() error { return e.error }
 
+// withSubmittedID returns the error of an insert with the id of the task that it may have stored.
+func withSubmittedID(err error, tasks []backend.NewTask) error {
+	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
+		return &submitError{err, tasks[0].Task.ID}
+	}
+	return err
+}
+
 // SubmittedID returns the id of the task that a failed Submit or Store may have stored. err is its error, which then
 // has [OutcomeUnknown]. Submitting again with this id, by [TaskID], stores the task exactly once. For any other error
 // SubmittedID returns "".
@@ -169,12 +175,7 @@ func (c *core) requireWorker(ctx context.Context, queue string) error {
 
 // subtasks stores a batch of subtasks.
 func (c *core) subtasks(ctx context.Context, s Submission) ([]string, error) {
-	batch, undo := batchOf(ctx, s)
-	all := make([]backend.NewTask, len(s.Payloads))
-	for i := range s.Payloads {
-		all[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
-		all[i].Task.Batch = batch
-	}
+	batch, all, undo := subtaskBatch(ctx, s)
 	ids, err := c.client.Subtasks(ctx, backend.Spawn{
 		Source: s.Source, Batch: batch, Now: s.Options.RunNow, Count: len(all), Fence: fenceOf(ctx, s.Source),
 	}, s.Worker.Name, all)
@@ -182,6 +183,17 @@ func (c *core) subtasks(ctx context.Context, s Submission) ([]string, error) {
 		undo()
 	}
 	return ids, err
+}
+
+// subtaskBatch returns the tasks of a batch of subtasks, and its name and undo as batchOf does.
+func subtaskBatch(ctx context.Context, s Submission) (batch string, all []backend.NewTask, undo func()) {
+	batch, undo = batchOf(ctx, s)
+	all = make([]backend.NewTask, len(s.Payloads))
+	for i := range s.Payloads {
+		all[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
+		all[i].Task.Batch = batch
+	}
+	return batch, all, undo
 }
 
 // fenceOf returns the fence of the attempt of source whose handler owns ctx, or 0 if ctx has no such handler.

@@ -1,0 +1,50 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/testhook"
+)
+
+func init() {
+	testhook.TaskContext, testhook.Prepare, testhook.CheckJob = contextForTest, prepareForTest, checkJobForTest
+}
+
+// contextForTest implements [testhook.TaskContext]. The context's App has not been opened: it has a log and nothing
+// else.
+func contextForTest(ctx context.Context, running any, to testhook.Report) context.Context {
+	r := running.(Running)
+	r.attemptState = &attemptState{store: to, test: to}
+	a := &App{settings: defaults(), log: slog.Default(), draining: make(chan struct{})}
+	a.process = ownProcess{a}
+	return context.WithValue(ctx, handlingKey{}, &handling{app: a, running: &r})
+}
+
+// prepareForTest implements [testhook.Prepare].
+func prepareForTest(ctx context.Context, submission any, newID func() string) (
+	tasks []backend.NewTask, failed func(error) error, _ error) {
+	s := submission.(Submission)
+	if err := checkSubmission(s); err != nil {
+		return nil, nil, err.With(OutcomeNotSent)
+	}
+	s.trace = TraceFrom(ctx)
+	if s.IsSubtasks {
+		_, tasks, undo := subtaskBatch(ctx, s)
+		return tasks, func(err error) error { undo(); return err }, nil
+	}
+	for i := range s.Payloads {
+		tasks = append(tasks, newTask(s, i, newID()))
+	}
+	return tasks, func(err error) error { return withSubmittedID(err, tasks) }, nil
+}
+
+// checkJobForTest implements [testhook.CheckJob].
+func checkJobForTest(job any) error {
+	j := job.(JobSpec)
+	if err := j.checkPut(); err != nil {
+		return err
+	}
+	return j.internal().Check()
+}
