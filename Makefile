@@ -24,7 +24,7 @@ help:
 	@echo 'make test            tests that need only Go, with -race if there is a C compiler: at most 5 minutes'
 	@echo 'make test-all        what CI runs: lint and all tests, also over RabbitMQ, MongoDB and Redis: at most 15 minutes'
 	@echo 'make test-long       long simulations, soak, elections, RabbitMQ 4, fuzzing; RECORD=1 writes the result'
-	@echo '                     into docs/testing.md'
+	@echo '                     into docs/developing.md'
 	@echo 'make test-rabbitmq4  the suites over RabbitMQ 4 and Redis 8, in a Debian 13 that it installs (root only)'
 	@echo 'make chaos           kill, stop and restart processes that share a file, for CHAOS=3m, and verify their tasks'
 	@echo 'make chaos-servers   the same over RabbitMQ, MongoDB and Redis; these are stopped, killed and partitioned too'
@@ -52,7 +52,7 @@ test-all:
 	@$(tiers) all $(TESTFLAGS)
 
 test-long:
-	@$(tiers) $(if $(RECORD),-record docs/testing.md) long $(TESTFLAGS)
+	@$(tiers) $(if $(RECORD),-record docs/developing.md) long $(TESTFLAGS)
 
 test-rabbitmq4:
 	@AF_TEST_ROOT=$$(internal/devstack/debian-root) && export AF_TEST_ROOT && $(tiers) rabbitmq4 $(TESTFLAGS)

@@ -131,7 +131,8 @@
 //
 // # Testing
 //
-//   - Package aftest runs a test with an App in virtual time: a retry after an hour takes microseconds.
+//   - Package aftest gives a handler under test its task, records what code submits, and runs a test with an App in
+//     virtual time: a retry after an hour takes microseconds. It simulates crashes and an unavailable store.
 //   - [InProcess] runs tasks in the test's own process that otherwise run in child processes.
 //
 // # Errors

@@ -1,5 +1,5 @@
 // Command tiers runs a tier of this repository's tests: those of make test, make test-all and make test-long.
-// tiers.go lists the parts of each; docs/testing.md describes the tiers.
+// tiers.go lists the parts of each; docs/developing.md describes the tiers.
 //
 //	go run ./internal/tiers [-record FILE] test|all|long|rabbitmq4 [flags of go test]
 //

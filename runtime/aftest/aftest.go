@@ -1,5 +1,15 @@
-// Package aftest runs tests of services and workers on the memory backend in virtual time: a retry after an hour, a
-// timeout or a nightly task takes microseconds. The clock advances only when nothing can run.
+// Package aftest tests programs that use afgen without servers. From small to large:
+//
+//   - [Context] gives a handler its task, so that a unit test can call it without an App. [Progress] and [Log] return
+//     what it reported.
+//   - A [Recorder] takes the place of the App in queues and clients. It records what the code under test submits and
+//     calls, and fails as the test says.
+//   - [Run] runs a test with an App on the memory backend in virtual time: a retry after an hour, a timeout or a nightly
+//     task takes microseconds.
+//   - [RunCluster] does so with several processes, which the test crashes, cuts off or restarts, and a store that it
+//     makes unavailable or slow: see [Cluster] and [Process]. [Seeds] repeats a test with random faults.
+//
+// For example:
 //
 //	func TestResize(t *testing.T) {
 //		aftest.Run(t, func(t *testing.T, app *af.App) {
@@ -14,8 +24,11 @@
 //		})
 //	}
 //
-// It uses [testing/synctest], whose rules apply. Goroutines that the test starts must end with it. Time does not
-// advance while one of them is blocked on something outside of the test, such as a socket, a file or a process.
+// # Virtual time
+//
+// Run, RunCluster and Seeds use [testing/synctest]. The clock advances only when nothing can run. Goroutines that the
+// test starts must end with it. Time does not advance while one of them is blocked on something outside of the test,
+// such as a socket, a file or a process.
 package aftest
 
 import (

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -127,8 +130,34 @@ func (c *Cluster) end() {
 		}
 	}
 	if c.t.Failed() {
-		c.t.Logf("seed %d; changes in the store:\n%s", c.seed, c.world.Log().String())
+		c.t.Log(c.history())
 	}
+}
+
+// history describes what happened to tasks in the store, and which process made each change.
+func (c *Cluster) history() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d; instances by their first letters:", c.seed)
+	if c.client != nil {
+		fmt.Fprintf(&b, " %.6s client", c.client.Instance().ID)
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(c.lives), func(a, b string) int {
+		return c.lives[a].started.Compare(c.lives[b].started)
+	}) {
+		fmt.Fprintf(&b, ", %.6s %s", id, c.lives[id].p.name)
+	}
+	b.WriteString("\nchanges of tasks in the store, with the fence f, the attempts a and the crashes c:\n")
+	log := c.world.Log()
+	var ids []string
+	for _, e := range log.Entries {
+		for _, change := range e.Changes {
+			ids = append(ids, change.After.ID)
+		}
+	}
+	if len(ids) > 0 {
+		b.WriteString(log.String(ids...))
+	}
+	return b.String()
 }
 
 // Seed returns the seed, for random choices of the test.

@@ -60,7 +60,9 @@ func submitMail(t *testing.T, c *aftest.Cluster, to string) string {
 	return id
 }
 
-func mailQueue(c *aftest.Cluster) af.VoidQueue[string] { return af.NewVoidQueue[string](c.Client(), mailWorker) }
+func mailQueue(c *aftest.Cluster) af.VoidQueue[string] {
+	return af.NewVoidQueue[string](c.Client(), mailWorker)
+}
 
 func awaitMail(t *testing.T, c *aftest.Cluster, id string) af.Task {
 	t.Helper()

@@ -22,6 +22,7 @@ type life struct {
 	p        *Process
 	app      *af.App
 	fault    *fault.Backend
+	started  time.Time
 	restart  chan struct{} // closed by Restart
 	cutUntil time.Time     // guarded by Cluster.mu
 }
@@ -68,7 +69,9 @@ func (p *Process) current() *life {
 func (p *Process) boot() error {
 	c := p.c
 	c.mu.Lock()
-	l := &life{p: p, fault: fault.New(c.world, c.rand.Uint64(), c.plan), restart: make(chan struct{})}
+	l := &life{
+		p: p, fault: fault.New(c.world, c.rand.Uint64(), c.plan), started: time.Now(), restart: make(chan struct{}),
+	}
 	c.mu.Unlock()
 	var err error
 	if l.app, err = c.open(p.name, l.fault); err != nil {

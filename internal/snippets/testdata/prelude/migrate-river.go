@@ -7,6 +7,7 @@ type Mailer interface {
 var (
 	err         error
 	page        af.TaskPage
+	rec         *aftest.Recorder
 	reports     *shop.ReportQueue
 	t           *testing.T
 	traceparent string
