@@ -64,8 +64,8 @@ const maxProgress = 64 << 10
 // attempt has lost its claim it returns [ErrAborted]. If the JSON exceeds 64 KiB it returns [ErrResourceExhausted] and
 // stores nothing.
 //
-// Of a nil Running, which TaskFrom returns outside the handler of a task, and of one that no App has made, Progress only
-// checks v. So a unit test can call a handler directly.
+// Of a nil Running, which TaskFrom returns outside the handler of a task, and of one that no App has made, Progress
+// only checks v. So a unit test can call a handler directly.
 func (r *Running) Progress(ctx context.Context, v any) error {
 	if r == nil {
 		r = &Running{}

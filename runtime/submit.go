@@ -27,7 +27,7 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 	if err := checkSubmission(s); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
-	s.trace = TraceFrom(ctx)
+	s.inherit(ctx)
 	if s.Options.RequireWorker {
 		if err := c.requireWorker(ctx, s.Worker.Name); err != nil {
 			return nil, err
@@ -54,6 +54,11 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 		c.client.WakeFor(ctx, s.Worker.Name, nil) // if hints have no ids, nothing else wakes an idle pool
 	}
 	return ids, err
+}
+
+// inherit sets what tasks have of the context with which they are submitted.
+func (s *Submission) inherit(ctx context.Context) {
+	s.trace = TraceFrom(ctx)
 }
 
 const (

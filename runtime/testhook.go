@@ -29,7 +29,7 @@ func prepareForTest(ctx context.Context, submission any, newID func() string) (
 	if err := checkSubmission(s); err != nil {
 		return nil, nil, err.With(OutcomeNotSent)
 	}
-	s.trace = TraceFrom(ctx)
+	s.inherit(ctx)
 	if s.IsSubtasks {
 		_, tasks, undo := subtaskBatch(ctx, s)
 		return tasks, func(err error) error { undo(); return err }, nil

@@ -118,7 +118,8 @@ var arrows = []row{
 			"runtime/backend/internal/appsettings", "runtime/internal/machine/full"}, nil},
 	{"runtime/aftest",
 		[]string{"runtime", "runtime/backend", "runtime/backend/memory", "runtime/internal/exact", "runtime/internal/guard",
-			"runtime/internal/testhook", "internal/fault"}, nil},
+			"runtime/internal/testhook",
+			"internal/fault"}, nil}, // users simulate their handlers with the faults that the engine is simulated with
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend", "runtime/internal/retry", "runtime/internal/signal"}, nil},
 	{"runtime/logs", []string{"runtime/backend", "runtime/internal/oserror", "runtime/internal/safepath"}, nil},

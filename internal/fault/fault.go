@@ -1,5 +1,5 @@
 // Package fault breaks backends on purpose, to test that the runtime keeps its promises while everything below it
-// fails.
+// fails. Package aftest offers some of these faults to users, for tests of their handlers.
 //
 // # Two layers
 //

@@ -4,8 +4,8 @@
 //     what it reported.
 //   - A [Recorder] takes the place of the App in queues and clients. It records what the code under test submits and
 //     calls, and fails as the test says.
-//   - [Run] runs a test with an App on the memory backend in virtual time: a retry after an hour, a timeout or a nightly
-//     task takes microseconds.
+//   - [Run] runs a test with an App on the memory backend in virtual time: a retry after an hour, a timeout or a
+//     nightly task takes microseconds.
 //   - [RunCluster] does so with several processes, which the test crashes, cuts off or restarts, and a store that it
 //     makes unavailable or slow: see [Cluster] and [Process]. [Seeds] repeats a test with random faults.
 //

@@ -19,8 +19,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A Cluster is a system of processes on one memory backend, in virtual time, with faults that the test chooses. It shows
-// what handlers do when the promises of tasks matter: a task runs at least once, and may run again after its effect.
+// A Cluster is a system of processes on one memory backend, in virtual time, with faults that the test chooses. It
+// shows what handlers do when the promises of tasks matter: a task runs at least once, and may run again after its
+// effect.
 //
 // [RunCluster] and [Seeds] create one. [Cluster.Start] starts a process, which is an App. A process that crashes is
 // started again a second later, as by a supervisor. The test submits and waits through [Cluster.Client], an App that
@@ -66,8 +67,8 @@ func RunCluster(t *testing.T, test func(t *testing.T, c *Cluster), opts ...af.Ap
 //
 //	go test -run 'TestReceipts/seed_17$'
 //
-// repeats a failure. It does not determine the order in which goroutines run or the ids of tasks: a failure that depends
-// on these may need several runs (-count).
+// repeats a failure. It does not determine the order in which goroutines run or the ids of tasks: a failure that
+// depends on these may need several runs (-count).
 func Seeds(t *testing.T, n int, test func(t *testing.T, c *Cluster), opts ...af.AppOption) {
 	t.Helper()
 	for seed := 1; seed <= n; seed++ {
@@ -163,8 +164,8 @@ func (c *Cluster) history() string {
 // Seed returns the seed, for random choices of the test.
 func (c *Cluster) Seed() uint64 { return c.seed }
 
-// Client returns an App that is not a process of the cluster. It has no workers, and no fault but an outage of the store
-// affects it.
+// Client returns an App that is not a process of the cluster. It has no workers, and no fault but an outage of the
+// store affects it.
 func (c *Cluster) Client() *af.App { return c.client }
 
 // Start starts a process with the services and workers that register registers with its App. register is called again,

@@ -18,7 +18,8 @@ func TestContextHasTask(t *testing.T) {
 	if r == nil || r.ID != "42" || r.Queue != "import" || r.Attempt != 3 || r.Fence != 7 || r.Source != "41" {
 		t.Fatalf("%+v", r)
 	}
-	if r := af.TaskFrom(aftest.Context(t.Context(), af.Running{Attempt: 2})); r.ID == "" || r.Queue == "" || r.Fence != 2 {
+	r = af.TaskFrom(aftest.Context(t.Context(), af.Running{Attempt: 2}))
+	if r.ID == "" || r.Queue == "" || r.Fence != 2 {
 		t.Errorf("defaults: %+v", r)
 	}
 	select {

@@ -119,10 +119,10 @@ func (p *Process) watch(l *life) {
 	}
 }
 
-// Crash ends the process as SIGKILL does: nothing that it does from now on has an effect on the backend, its results are
-// lost, and it logs nothing. Its tasks run again in another process once the lease has expired, and no attempt is
-// charged. The contexts of its handlers end. A goroutine can't be killed, so a handler that ignores its context runs on,
-// as in a process that was cut off: see [Cluster.Crash].
+// Crash ends the process as SIGKILL does: nothing that it does from now on has an effect on the backend, its results
+// are lost, and it logs nothing. Its tasks run again in another process once the lease has expired, and no attempt is
+// charged. The contexts of its handlers end. A goroutine can't be killed, so a handler that ignores its context runs
+// on, as in a process that was cut off: see [Cluster.Crash].
 func (p *Process) Crash() { p.current().fault.Crash() }
 
 // LoseResult crashes the process when it next writes the results of tasks, before they are stored. The handlers have

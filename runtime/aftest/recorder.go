@@ -66,10 +66,10 @@ func Submitted[P any](r *Recorder, queue string) []P {
 	return decodeAll[P]("payload", payloads)
 }
 
-// Handle sets the function that runs the tasks of a queue, such as the method Run of a worker. A task runs once, without
-// retries, when it is first waited for or read after Handle: [af.Queue.Wait], [af.VoidQueue.Get] and similar methods
-// call run. Its context is that of [Context], and its error is the task's. Without Handle, tasks stay pending, and
-// waiting for one fails with [af.ErrFailedPrecondition].
+// Handle sets the function that runs the tasks of a queue, such as the method Run of a worker. A task runs once,
+// without retries, when it is first waited for or read after Handle: [af.Queue.Wait], [af.VoidQueue.Get] and similar
+// methods call run. Its context is that of [Context], and its error is the task's. Without Handle, tasks stay pending,
+// and waiting for one fails with [af.ErrFailedPrecondition].
 func Handle[P, R any](r *Recorder, queue string, run func(ctx context.Context, payload P) (R, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,8 +89,8 @@ func Handle[P, R any](r *Recorder, queue string, run func(ctx context.Context, p
 	}
 }
 
-// HandleCall sets the function that answers the calls of a method. Its result encodes to a JSON object with a member for
-// each result of the method, such as map[string]int{"cents": 750}. Without HandleCall, a call fails with
+// HandleCall sets the function that answers the calls of a method. Its result encodes to a JSON object with a member
+// for each result of the method, such as map[string]int{"cents": 750}. Without HandleCall, a call fails with
 // [af.ErrUnavailable], as if no instance of the service were running. A test of code that has a generated interface,
 // such as ShopAPI, needs no Recorder: implement the interface.
 func (r *Recorder) HandleCall(service, method string, answer func(ctx context.Context, call af.Call) (any, error)) {

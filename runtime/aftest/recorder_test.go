@@ -253,7 +253,9 @@ func TestRecorderAnswersCalls(t *testing.T) {
 		!strings.Contains(err.Error(), "HandleCall") {
 		t.Errorf("without an answer: %v", err)
 	}
-	rec.HandleCall("shop", "Price", func(context.Context, af.Call) (any, error) { return map[string]int{"cents": 750}, nil })
+	rec.HandleCall("shop", "Price", func(context.Context, af.Call) (any, error) {
+		return map[string]int{"cents": 750}, nil
+	})
 	if cents, err := client.Price(t.Context(), tea); cents != 750 || err != nil {
 		t.Errorf("%d, %v", cents, err)
 	}

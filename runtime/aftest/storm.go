@@ -11,11 +11,11 @@ import (
 const stormLosses = 3
 
 // Storm makes random faults happen for d, as the seed determines, and then ends all faults. Processes crash, lose
-// results, are cut off or restart, three times in total. The store is unavailable at times. Requests of processes to the
-// backend are refused, late or repeated, and replies are lost.
+// results, are cut off or restart, three times in total. The store is unavailable at times. Requests of processes to
+// the backend are refused, late or repeated, and replies are lost.
 //
-// Storm blocks; call it on another goroutine of the test to submit meanwhile. No task fails because of one storm alone:
-// three losses are fewer than those after which a task is considered a poison pill ([af.MaxCrashes]).
+// Storm blocks; call it on another goroutine of the test to submit meanwhile. No task fails because of one storm
+// alone: three losses are fewer than those after which a task is considered a poison pill ([af.MaxCrashes]).
 func (c *Cluster) Storm(d time.Duration) {
 	c.setPlan(func(p *fault.Plan) {
 		rate := func(most float64) float64 { return most * c.rand.Float64() }

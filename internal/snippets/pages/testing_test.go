@@ -16,7 +16,8 @@ import (
 // The tests of docs/testing.md run.
 func TestTestingIsThisFile(t *testing.T) {
 	compare(t, "testing.md", "testing_test.go", "type Welcome", "type outbox", "func signUp", "func TestWelcomeSendsMail",
-		"func TestSignUpSubmitsWelcome", "func TestWelcomeIsRetried", "func TestWelcomeIsSentOnce", "func TestWelcomesInStorms")
+		"func TestSignUpSubmitsWelcome", "func TestWelcomeIsRetried", "func TestWelcomeIsSentOnce",
+		"func TestWelcomesInStorms")
 }
 
 // Welcome sends a mail to a new user.
@@ -171,7 +172,8 @@ func TestWelcomesInStorms(t *testing.T) {
 			c.Start(func(app *af.App) { RegisterWelcome(app, &Welcome{Mails: mails}) })
 		}
 		welcomes := NewWelcomeQueue(c.Client())
-		ids, err := welcomes.SubmitMany(t.Context(), []string{"ada", "grace", "joan"}, af.RunAt(time.Now().Add(5*time.Second)))
+		later := af.RunAt(time.Now().Add(5 * time.Second)) // during the storm
+		ids, err := welcomes.SubmitMany(t.Context(), []string{"ada", "grace", "joan"}, later)
 		if err != nil {
 			t.Fatal(err)
 		}
