@@ -233,13 +233,27 @@ type calls struct {
 }
 
 func (c calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
-	return through(ctx, c.b, call{"Call", req.Method, toLast}, func(ctx context.Context) (*backend.Reply, error) {
+	return through(ctx, c.b, call{"Call", req.Method, toService}, func(ctx context.Context) (*backend.Reply, error) {
 		return c.in.Call(ctx, req)
 	})
 }
 
+// Serve loses the replies of a process that has crashed: its callers see that its connection broke.
 func (c calls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
+	alive := func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		if c.b.crashed() {
+			reply(&backend.Reply{Err: backend.NewError(backend.ErrUnavailable, "the instance is dead").
+				With(backend.OutcomeNotSent)})
+			return
+		}
+		h(ctx, req, func(r *backend.Reply) {
+			if c.b.crashed() {
+				r = &backend.Reply{Err: backend.NewError(backend.ErrUnavailable, "the instance died during the call")}
+			}
+			reply(r)
+		})
+	}
 	return through(ctx, c.b, call{"Serve", e.Service, toLast}, func(ctx context.Context) (backend.Serving, error) {
-		return c.in.Serve(ctx, e, h)
+		return c.in.Serve(ctx, e, alive)
 	})
 }

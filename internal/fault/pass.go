@@ -25,7 +25,8 @@ type port int
 const (
 	toStore port = iota
 	toOther
-	toLast // creates something that lasts, such as a listener: it fails as a whole or not at all
+	toService // a call, which no backend executes twice
+	toLast    // creates something that lasts, such as a listener: it fails as a whole or not at all
 )
 
 // through makes a call over a path.
@@ -102,7 +103,10 @@ func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (a
 	if f.hang {
 		return nil, b.hang(ctx, c)
 	}
-	if c.port == toLast {
+	switch c.port {
+	case toService:
+		f.again = false
+	case toLast:
 		f = fate{refuse: f.refuse, stall: f.stall}
 	}
 	if f.refuse {

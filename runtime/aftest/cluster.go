@@ -147,7 +147,6 @@ func (c *Cluster) history() string {
 	}) {
 		fmt.Fprintf(&b, ", %.6s %s", id, c.lives[id].p.name)
 	}
-	b.WriteString("\nchanges of tasks in the store, with the fence f, the attempts a and the crashes c:\n")
 	log := c.world.Log()
 	var ids []string
 	for _, e := range log.Entries {
@@ -156,6 +155,7 @@ func (c *Cluster) history() string {
 		}
 	}
 	if len(ids) > 0 {
+		b.WriteString("\nchanges of tasks in the store, with the fence f, the attempts a and the crashes c:\n")
 		b.WriteString(log.String(ids...))
 	}
 	return b.String()
@@ -233,8 +233,7 @@ func (c *Cluster) SlowStore(most time.Duration) {
 }
 
 // LoseReplies makes requests of processes to the backend lose their replies, with a probability between 0 and 1: they
-// take effect, and the process gets [af.ErrUnavailable] with [af.OutcomeUnknown]. Services that the process calls are
-// not affected.
+// take effect, and the process gets [af.ErrUnavailable] with [af.OutcomeUnknown]. So do calls to services.
 func (c *Cluster) LoseReplies(probability float64) {
 	c.setPlan(func(p *fault.Plan) { p.LoseReply = probability })
 }

@@ -174,34 +174,83 @@ func TestStoreDownRefusesRequests(t *testing.T) {
 	})
 }
 
-// The reply to a handler's own submission is lost: af.TaskID makes repeating it safe.
+// The reply to a handler's own submission is lost. The next attempt submits with the same id, and finds the task.
 func TestLostRepliesReachHandlers(t *testing.T) {
 	aftest.RunCluster(t, func(t *testing.T, c *aftest.Cluster) {
-		var unknown error
+		var errs []error
 		var p *aftest.Process
 		p = c.Start(mails(func(ctx context.Context, to string) error {
 			queue := af.NewVoidQueue[string](p.App(), af.Worker{Name: "audit", Type: "Audit"})
-			c.LoseReplies(1)
+			if len(errs) == 0 {
+				c.LoseReplies(1)
+				defer c.LoseReplies(0)
+			}
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			_, err := queue.Submit(ctx, to, af.TaskID("audit-"+af.TaskFrom(ctx).ID))
-			if unknown == nil {
-				unknown = err
-			}
-			c.LoseReplies(0)
+			errs = append(errs, err)
 			return err
 		}))
-		id := submitMail(t, c, "ada")
-		task, err := c.Client().WaitTask(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
+		task := awaitMail(t, c, submitMail(t, c, "ada"))
+		if e, ok := errors.AsType[*af.Error](errs[0]); !ok || e.Outcome != af.OutcomeUnknown || len(errs) != 2 {
+			t.Errorf("the handler got %v", errs)
 		}
-		if e, ok := errors.AsType[*af.Error](unknown); !ok || e.Outcome != af.OutcomeUnknown {
-			t.Errorf("the handler got %v; task %+v", unknown, task)
+		audit, err := c.Client().GetTask(t.Context(), "audit-"+task.ID)
+		if err != nil || !audit.Created.Before(task.Started) {
+			t.Errorf("task of the lost reply: %+v, %v", audit, err)
 		}
-		if _, err := c.Client().GetTask(t.Context(), "audit-"+id); err != nil {
-			t.Errorf("the task of the lost reply: %v", err)
+	})
+}
+
+// The caller of a service whose process crashes can't know whether the call took effect. Nor can one whose reply is
+// lost.
+func TestCallsOfCrashedServiceHaveUnknownOutcome(t *testing.T) {
+	aftest.RunCluster(t, func(t *testing.T, c *aftest.Cluster) {
+		handled := 0
+		method := &af.Method[struct{}, struct{}]{Service: "till", Name: "Open"}
+		open := func(app *af.App) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := method.Call(ctx, af.NewClient(app, af.WaitForReady()), struct{}{})
+			return err
 		}
+		c.Start(func(app *af.App) {
+			af.RegisterService(app, af.Service{Name: "till", Type: "Till", Concurrency: 1}, &till{},
+				af.Bind(method, func(ctx context.Context, _ *till, _ struct{}) (struct{}, error) {
+					if handled++; handled == 1 {
+						c.Crash(ctx)
+					}
+					return struct{}{}, nil
+				}))
+		})
+		caller := c.Start(func(*af.App) {})
+		unknown := func(what string, err error, want int) {
+			t.Helper()
+			if e, ok := errors.AsType[*af.Error](err); !ok || e.Code != af.ErrUnavailable ||
+				e.Outcome != af.OutcomeUnknown || handled != want {
+				t.Errorf("%s: %v, handled %d times", what, err, handled)
+			}
+		}
+		unknown("crash", open(caller.App()), 1)
+		if err := open(caller.App()); err != nil { // another process of the service
+			t.Error(err)
+		}
+		c.LoseReplies(1)
+		unknown("lost reply", open(caller.App()), 3)
+		c.LoseReplies(0)
+	})
+}
+
+type till struct{}
+
+func TestFaultsNeedAHandler(t *testing.T) {
+	aftest.RunCluster(t, func(t *testing.T, c *aftest.Cluster) {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		c.Process(t.Context())
 	})
 }
 
