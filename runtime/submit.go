@@ -24,10 +24,10 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.addContext(ctx)
 	if err := checkSubmission(s); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
-	s.inherit(ctx)
 	if s.Options.RequireWorker {
 		if err := c.requireWorker(ctx, s.Worker.Name); err != nil {
 			return nil, err
@@ -56,8 +56,8 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 	return ids, err
 }
 
-// inherit sets what tasks have of the context with which they are submitted.
-func (s *Submission) inherit(ctx context.Context) {
+// addContext sets what tasks have of the context with which they are submitted.
+func (s *Submission) addContext(ctx context.Context) {
 	s.trace = TraceFrom(ctx)
 }
 

@@ -26,10 +26,10 @@ func contextForTest(ctx context.Context, running any, to testhook.Report) contex
 func prepareForTest(ctx context.Context, submission any, newID func() string) (
 	tasks []backend.NewTask, failed func(error) error, _ error) {
 	s := submission.(Submission)
+	s.addContext(ctx)
 	if err := checkSubmission(s); err != nil {
 		return nil, nil, err.With(OutcomeNotSent)
 	}
-	s.inherit(ctx)
 	if s.IsSubtasks {
 		_, tasks, undo := subtaskBatch(ctx, s)
 		return tasks, func(err error) error { undo(); return err }, nil
