@@ -77,8 +77,8 @@ var (
 )
 
 // Open opens an App on a backend. If the backend was made from a configuration, as by package auto or servers, the
-// configuration's sections tasks and logger apply, and opts take precedence. ctx limits the time for opening, including connecting. It has no effect after Open
-// has returned.
+// configuration's sections tasks, workers and logger apply, and opts take precedence. ctx limits the time for opening,
+// including connecting. It has no effect after Open has returned.
 func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := checkContext(ctx, "Open"); err != nil {
 		return nil, err
@@ -96,6 +96,9 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		}
 	}
 	if err := heartbeat.CheckLease(s.lease); err != nil {
+		return nil, err
+	}
+	if err := s.checkWorkers(); err != nil {
 		return nil, err
 	}
 	a := &App{
@@ -149,6 +152,9 @@ func (a *App) AddService(s ServiceSpec) {
 
 // AddWorker implements [Registrar]. Generated RegisterX functions call it.
 func (a *App) AddWorker(w WorkerSpec) {
+	for _, layer := range a.settings.workers[w.Name] {
+		w.override(layer)
+	}
 	a.add(w.Package, w.Type, func() { a.workers = append(a.workers, w) })
 }
 

@@ -62,12 +62,16 @@ func (waitForReady) applyCall(o *CallOptions) { o.WaitForReady = true }
 // fail at once with [ErrUnavailable].
 func WaitForReady() CallOption { return waitForReady{} }
 
-// A TimeoutOption is a [CallOption], a [SubmitOption], a [SubtaskOption] and a [JobOption]: see [Timeout].
+// A TimeoutOption is a [CallOption], a [SubmitOption], a [SubtaskOption], a [JobOption] and a [WorkerOption]: see
+// [Timeout].
 type TimeoutOption time.Duration
 
 // Timeout limits each call of a client to d, or less if the context's deadline is earlier. As an option of a task or a
-// job it limits each attempt. 0 is no limit. A negative d, such as time.Until of a past time, has expired: calls and
-// attempts end with [ErrDeadlineExceeded] before they begin.
+// job it limits each attempt. With 0 the limit of the method or the worker applies. A negative d, such as time.Until of
+// a past time, has expired: calls and attempts end with [ErrDeadlineExceeded] before they begin.
+//
+// As an option of a worker it limits the attempts of tasks without a limit of their own. d is then from 0, which is no
+// limit, to 30 days.
 func Timeout(d time.Duration) TimeoutOption { return TimeoutOption(d) }
 
 func (t TimeoutOption) applyCall(o *CallOptions) { o.Timeout = time.Duration(t) }

@@ -109,6 +109,7 @@ func (c *core) unwritten() (n int, since time.Time) {
 
 // start starts all parts. ctx limits the start only. After an error, stop must be called.
 func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
+	c.warnOfUnknownWorkers(workers)
 	all, err := c.taskWorkers(workers)
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (c *core) taskWorkers(specs []WorkerSpec) (_ []tasks.Worker, err error) {
 		}
 		workers[i] = tasks.Worker{
 			Queue: w.Name, Max: w.Max, Retries: w.Retries, MaxCrashes: w.MaxCrashes, Timeout: w.Timeout, Backoff: w.Backoff,
-			FanIn: w.SubtasksDone != nil, Fingerprint: w.Payload,
+			BackoffMax: w.BackoffMax, FanIn: w.SubtasksDone != nil, Fingerprint: w.Payload,
 			Begin: func(ctx context.Context, t *Task) (context.Context, tasks.Run) { return c.beginRun(ctx, &w, t) },
 		}
 	}

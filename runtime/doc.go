@@ -70,6 +70,9 @@
 //   - [Snooze] and [Permanent] are errors for Run to return: run later, and do not retry.
 //   - [WorkerMiddleware] wraps the [TaskHandler] of each worker and job.
 //   - [ErrTaskStopped] and [ErrLeaseLost] are causes with which a handler's context ends.
+//   - [Max], [Retries], [Timeout] and [Backoff] are options of a generated RegisterX function of a worker, each a
+//     [WorkerOption]. Retries is a [RetriesOption]. [ConfigureWorker] sets them for an App. [RegisterWorker] describes
+//     the method with which a worker chooses its own delays.
 //   - [Lease], [MaxCrashes] and [WrongVersionAfter] determine when a task runs again and when it fails. [ChildMemory]
 //     and [ChildGrace] limit child processes.
 //

@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/grace"
+	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/retry"
@@ -179,7 +180,15 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 		r.subtasks = subtasksOf(t.Done, a.core.client.AllSubtasks(t.DoneOf))
 	}
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: r})
-	return w.handle(ctx, r)
+	result, err := w.handle(ctx, r)
+	if err == nil || t.Last || !tasks.Retryable(err, context.Cause(ctx)) {
+		return result, err
+	}
+	// the error loses its types on the way to the parent
+	if delay, ok := w.retryDelay(a.log, t.Attempt, err); ok {
+		err = guard.RetryAfter(err, delay)
+	}
+	return result, err
 }
 
 // handleHereName is the name of the function that is on the stack of a handler in a child process.
@@ -199,6 +208,7 @@ func (c *core) runChild(ctx context.Context, r *Running) (json.RawMessage, error
 	t := pipe.Task{
 		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: r.Payload,
 		DoneOf: r.DoneOf,
+		Last:   r.last,
 	}
 	if s := r.subtasks; t.DoneOf != "" {
 		t.Done = &backend.SubtaskCounts{Total: s.Total, Succeeded: s.Succeeded, Failed: s.Failed, Stopped: s.Stopped}

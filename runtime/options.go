@@ -33,7 +33,8 @@ type settings struct {
 	wrongVersion time.Duration // how long a task waits for a worker of its version
 	maxCrashes   int
 	child        childSettings
-	idle         bool // Start does not start the scheduler
+	idle         bool                                // Start does not start the scheduler
+	workers      map[string][]backend.WorkerSettings // by queue, the first ones are overridden by the next
 }
 
 func defaults() settings {
@@ -53,6 +54,9 @@ func (s *settings) configure(c backend.Settings) {
 	s.wrongVersion = cmp.Or(c.WrongVersionAfter, s.wrongVersion)
 	s.openLog = c.OpenLog
 	s.configFile = c.ConfigFile
+	for queue, layer := range c.Workers {
+		s.configureWorker(queue, layer)
+	}
 }
 
 // Logger sets the App's logger. The default, and nil, is slog.Default.

@@ -47,6 +47,7 @@ type attemptState struct {
 	store   progressStore
 	batches atomic.Int64
 	trace   string
+	last    bool     // no attempt follows if this one fails
 	before  []string // log lines of earlier attempts
 	log     tasklog.Log
 	test    slog.Handler // receives the log lines instead, in a unit test of a handler
@@ -114,7 +115,9 @@ type taskRun struct {
 
 // beginRun prepares the attempt of a claimed task.
 func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
-	r := &taskRun{worker: w, task: t, state: attemptState{trace: t.Trace, before: t.Log, store: c.store}}
+	r := &taskRun{worker: w, task: t, state: attemptState{
+		trace: t.Trace, before: t.Log, store: c.store, last: t.Attempt > w.Retries,
+	}}
 	r.is = runningOf(t, &r.state)
 	r.handling = handling{app: c.app, running: &r.is}
 	return context.WithValue(ctx, handlingKey{}, &r.handling), r
@@ -173,6 +176,14 @@ func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {
 		errorLogFrom(ctx).Warn("task failed, error redacted", "error", err)
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
+}
+
+// Backoff implements tasks.Run.
+func (r *taskRun) Backoff(ctx context.Context, err error) (time.Duration, bool) {
+	if delay, ok := guard.RetryDelay(err); ok { // chosen in the child process
+		return delay, true
+	}
+	return r.worker.retryDelay(errorLogFrom(ctx), r.task.Attempt, err)
 }
 
 // Report implements tasks.Run.

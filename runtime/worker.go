@@ -96,6 +96,7 @@ type Worker struct {
 	Timeout    time.Duration // of an attempt; 0 for none
 	Retries    int           // attempts after the first
 	Backoff    time.Duration // before the first retry
+	BackoffMax time.Duration // the longest delay; 0 is 5 min, or Backoff if that is longer
 	Weight     int           // of its tasks, unless submitted with another
 	MaxCrashes int           // crashes that fail a task; 0 is the App's MaxCrashes
 	Isolation  string        // goroutine or process; "" is goroutine
@@ -112,6 +113,8 @@ type WorkerSpec struct {
 	Run func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error)
 	// SubtasksDone is nil if the worker has no such method.
 	SubtasksDone func(ctx context.Context, payload json.RawMessage, s Subtasks) error
+	// BackoffFunc is the worker's method Backoff, or nil.
+	BackoffFunc func(attempt int, err error) time.Duration
 	// Jobs are the jobs that the program declares with the worker.
 	Jobs []JobSpec
 	Err  error
@@ -148,12 +151,18 @@ func subtasksOf(c *backend.SubtaskCounts, all func(context.Context) iter.Seq2[Ta
 	return s
 }
 
-// RegisterWorker registers w, which runs the tasks of a queue, with r. Generated code calls it.
+// RegisterWorker registers w, which runs the tasks of a queue, with r. Generated code calls it. If w has the method
+//
+//	Backoff(attempt int, err error) time.Duration
+//
+// it returns the delay before the next attempt. It is called with the number of the failed attempt, from 1, and the
+// error of Run or SubtasksDone, if that is to be retried. With a result of 0 or less, and if it panics, the worker's
+// backoff applies. It must be safe for concurrent use. In a child process it is called there.
 func RegisterWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) (R, error)
-}, T, P, R any](r Registrar, worker Worker, w W) {
-	addWorker(r, WorkerSpec{Worker: worker, hasResult: true}, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
+}, T, P, R any](r Registrar, worker Worker, w W, opts ...WorkerOption) {
+	addWorker(r, WorkerSpec{Worker: worker, hasResult: true}, (*T)(w), opts, func(ctx context.Context, payload P) (json.RawMessage, error) {
 		result, err := w.Run(ctx, payload)
 		if err != nil {
 			return nil, err
@@ -170,16 +179,23 @@ func RegisterWorker[W interface {
 func RegisterVoidWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) error
-}, T, P any](r Registrar, worker Worker, w W) {
-	addWorker(r, WorkerSpec{Worker: worker}, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
+}, T, P any](r Registrar, worker Worker, w W, opts ...WorkerOption) {
+	addWorker(r, WorkerSpec{Worker: worker}, (*T)(w), opts, func(ctx context.Context, payload P) (json.RawMessage, error) {
 		return nil, w.Run(ctx, payload)
 	})
 }
 
 // addWorker registers a worker whose Run has either signature.
-func addWorker[P, T any](r Registrar, spec WorkerSpec, w *T, run func(context.Context, P) (json.RawMessage, error)) {
+func addWorker[P, T any](
+	r Registrar, spec WorkerSpec, w *T, opts []WorkerOption, run func(context.Context, P) (json.RawMessage, error),
+) {
 	worker := spec.Worker
 	spec.Package = reflect.TypeFor[T]().PkgPath()
+	layer := workerSettings(opts)
+	if err := layer.Check(); err != nil {
+		spec.Err = Errorf(ErrInvalidArgument, "%s: %w", registering(spec.Package, worker.Type), err)
+	}
+	spec.override(layer)
 	if w == nil {
 		spec.Err = Errorf(ErrInvalidArgument, "%s: the worker is nil", registering(spec.Package, worker.Type))
 	}
@@ -200,6 +216,11 @@ func addWorker[P, T any](r Registrar, spec WorkerSpec, w *T, run func(context.Co
 			}
 			return fan.SubtasksDone(ctx, payload, s)
 		}
+	}
+	if own, ok := any(w).(interface {
+		Backoff(attempt int, err error) time.Duration
+	}); ok {
+		spec.BackoffFunc = own.Backoff
 	}
 	jobs, err := declared[P](worker, spec.Package)
 	spec.Jobs = jobs

@@ -55,6 +55,7 @@ type Settings struct {
 	Lease             time.Duration
 	Retention         Retention
 	WrongVersionAfter time.Duration
+	Workers           map[string]WorkerSettings // by queue
 	// OpenLog opens the App's log, and returns its handler and a function that closes it.
 	OpenLog func() (slog.Handler, func() error, error)
 	// ConfigFile is the absolute path of the configuration's file, for the log and errors; "" without a file.

@@ -2,7 +2,8 @@
 // methods panic. It converts all of these to coded errors.
 //
 // [Do] calls a handler and reports its outcome exactly once. [Check] makes an error of user code safe to inspect.
-// [Permanent] and [Snooze] are errors with which a handler controls retries.
+// [Permanent] and [Snooze] are errors with which a handler controls retries, and [RetryAfter] has the delay that a
+// worker has chosen.
 package guard
 
 import (
@@ -107,6 +108,26 @@ func (e *permanentError) Unwrap() error { return e.err }
 func IsPermanent(err error) bool {
 	_, ok := errors.AsType[*permanentError](err)
 	return ok
+}
+
+// RetryAfter marks an error with the delay before the next attempt, which a worker in a child process has chosen.
+func RetryAfter(err error, d time.Duration) error { return &delayedError{err, d} }
+
+type delayedError struct {
+	err   error
+	delay time.Duration
+}
+
+func (e *delayedError) Error() string { return e.err.Error() }
+func (e *delayedError) Unwrap() error { return e.err }
+
+// RetryDelay returns the delay of [RetryAfter] and reports whether an error has one.
+func RetryDelay(err error) (time.Duration, bool) {
+	e, ok := errors.AsType[*delayedError](err)
+	if !ok {
+		return 0, false
+	}
+	return e.delay, true
 }
 
 // MinSnooze is the minimum snooze. A task that snoozes repeatedly must not overload the store.

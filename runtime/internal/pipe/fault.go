@@ -16,6 +16,7 @@ const (
 	faultPermanent  = "permanent"
 	faultDecode     = "decode"
 	faultSnooze     = "snooze"
+	faultDelayed    = "delayed"     // the worker has chosen the delay before the next attempt
 	faultNoInstance = "no instance" // of the called service
 	faultStale      = "stale fence"
 
@@ -44,6 +45,8 @@ func taskFault(err error) *child.Fault {
 		f.Kind = faultPermanent
 	} else if err == error(guard.ErrGoexit) {
 		f.Kind = faultGoexit
+	} else if d, ok := guard.RetryDelay(err); ok {
+		f.Kind, f.Delay = faultDelayed, d
 	}
 	return f
 }
@@ -79,6 +82,8 @@ func handlerError(f *child.Fault) error {
 		return guard.Undecoded(f.Err())
 	case faultPermanent:
 		return guard.Permanent(returned(f))
+	case faultDelayed:
+		return guard.RetryAfter(returned(f), f.Delay)
 	}
 	return returned(f)
 }

@@ -128,18 +128,30 @@ func (a *attempt) run() {
 		return err
 	}, func(err error) {
 		a.handler.Report(a.ctx, err)
-		a.settleOnce(result, err)
+		a.settleOnce(a.outcome(result, err))
 		a.stop()
 		a.cancel(nil)
 		a.leaveSlot()
 	})
 }
 
-// settleOnce passes the result of the attempt to the settler, once.
-func (a *attempt) settleOnce(result json.RawMessage, err error) {
+// outcome returns the settlement of an attempt whose handler has returned. The worker may choose the delay of a retry.
+// Its code runs before settleOnce, so that it can't block abandon.
+func (a *attempt) outcome(result json.RawMessage, err error) backend.Settle {
+	s := a.verdict(result, err, context.Cause(a.ctx))
+	if s.To == backend.StatusRetrying {
+		if delay, ok := a.handler.Backoff(a.ctx, err); ok {
+			s.Delay = min(delay, retry.Longest)
+		}
+	}
+	return s
+}
+
+// settleOnce passes the settlement of the attempt to the settler, once.
+func (a *attempt) settleOnce(s backend.Settle) {
 	a.once.Do(func() {
 		a.over.Store(true)
-		a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), task: a.task, claim: a})
+		a.p.e.settler.add(settlement{Settle: s, task: a.task, claim: a})
 	})
 }
 
@@ -230,7 +242,7 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 		s.To, s.Error = backend.StatusFailed, a.handler.Failure(a.ctx, err)
 	default:
 		s.To, s.Error = backend.StatusRetrying, a.handler.Failure(a.ctx, err)
-		s.Delay = backoff(a.p.worker.Backoff, a.task.Attempt)
+		s.Delay = backoff(a.p.worker.Backoff, a.p.worker.BackoffMax, a.task.Attempt)
 	}
 	if suspect := a.task.Suspect; suspect != nil { // it returned, so it killed no process
 		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()
@@ -238,12 +250,24 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	return s
 }
 
+// Retryable reports whether an attempt with this error, whose context ended with cause, can be followed by another that
+// is charged. The task may still have no attempts left.
+func Retryable(err, cause error) bool {
+	_, snoozed := errors.AsType[*guard.SnoozeError](err)
+	return !snoozed && !guard.IsPermanent(err) && !guard.IsUndecoded(err) && !errors.Is(cause, ErrStopped) &&
+		!errors.Is(cause, ErrLeaseLost) && !errors.Is(cause, ErrShutdown)
+}
+
+// maxBackoff is the longest delay of a worker that sets none.
 const maxBackoff = 5 * time.Minute
 
-// backoff returns the delay after attempt n: the worker's, doubled for each attempt up to 5 minutes or the worker's
-// delay, whichever is longer, ±20 %.
-func backoff(base time.Duration, n int) time.Duration {
+// backoff returns the delay after attempt n: base, doubled for each attempt up to most, ±20 %. If most is 0, that is 5
+// minutes or base, whichever is longer.
+func backoff(base, most time.Duration, n int) time.Duration {
 	base = min(base, retry.Longest)
+	if most <= 0 {
+		most = max(maxBackoff, base)
+	}
 	d := float64(base) * math.Pow(2, float64(n-1))
-	return retry.Jitter(time.Duration(min(d, float64(max(maxBackoff, base)))))
+	return retry.Jitter(time.Duration(min(d, float64(most))))
 }

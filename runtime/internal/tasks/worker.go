@@ -17,8 +17,9 @@ type Worker struct {
 	MaxCrashes  int // 0 means the Config's
 	Timeout     time.Duration
 	Backoff     time.Duration
-	FanIn       bool   // it handles the end of its tasks' subtasks
-	Fingerprint string // of its payload
+	BackoffMax  time.Duration // 0 means 5 minutes, or Backoff if that is longer
+	FanIn       bool          // it handles the end of its tasks' subtasks
+	Fingerprint string        // of its payload
 	// Begin prepares the run of a claimed task. It returns ctx with the values that the handler needs.
 	Begin func(ctx context.Context, t *backend.Task) (context.Context, Run)
 }
@@ -32,6 +33,8 @@ type Run interface {
 	Lines() []string
 	// Failure returns the stored form of a handler's error.
 	Failure(ctx context.Context, err error) *backend.TaskError
+	// Backoff returns the delay that the worker itself chooses before the next attempt, and whether it does.
+	Backoff(ctx context.Context, err error) (time.Duration, bool)
 	// Report logs an error that is a bug in the handler rather than one it returned.
 	Report(ctx context.Context, err error)
 	// Logger returns the logger of the attempt.
