@@ -33,12 +33,12 @@ func (d *decoder) top(n *yaml.Node) {
 	d.gatherSecrets(n, false)
 	switch {
 	case n.Kind == yaml.MappingNode:
-		d.mapping(n, "")
+		d.mapping(n, "", children(""))
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // same as an empty file
 	default:
 		d.report(positionOf(n), "",
-			"the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded and tasks, not "+
-				kindOf(n))
+			"the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded, tasks and workers, "+
+				"not "+kindOf(n))
 	}
 }
 
@@ -62,9 +62,8 @@ func (d *decoder) gatherSecrets(n *yaml.Node, secret bool) {
 	}
 }
 
-// mapping reads the keys of the mapping called name; "" is the top level.
-func (d *decoder) mapping(n *yaml.Node, name string) {
-	known := children(name)
+// mapping reads the keys of the mapping called name; "" is the top level. known are the keys that it may have.
+func (d *decoder) mapping(n *yaml.Node, name string, known []row) {
 	first := make(map[string]position)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
@@ -80,7 +79,7 @@ func (d *decoder) mapping(n *yaml.Node, name string) {
 		}
 		first[r.Name] = at
 		if r.set == nil {
-			d.section(r, at, v)
+			d.section(r, at, v, children(r.Name))
 		} else {
 			d.scalar(r, at, v)
 		}
@@ -116,8 +115,8 @@ func (d *decoder) lookup(k *yaml.Node, parent string, known []row) (r row, ok bo
 	return row{}, false
 }
 
-// section reads the mapping of a key.
-func (d *decoder) section(r row, at position, n *yaml.Node) {
+// section reads the mapping of a key, which may have the keys known. It reports whether the value is a mapping.
+func (d *decoder) section(r row, at position, n *yaml.Node, known []row) bool {
 	n, _ = resolve(n)
 	d.given[r.Name] = given{at, true}
 	if r.open != nil {
@@ -125,12 +124,17 @@ func (d *decoder) section(r row, at position, n *yaml.Node) {
 		setDefaults(&d.config, r.Name)
 	}
 	switch {
+	case n.Kind == yaml.MappingNode && r.Name == workersRow.Name:
+		d.workers(n)
+		return true
 	case n.Kind == yaml.MappingNode:
-		d.mapping(n, r.Name)
+		d.mapping(n, r.Name, known)
+		return true
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // present, with all keys at their defaults
 	default:
 		d.report(positionOf(n), r.Name, r.Name+" must be a mapping, not "+kindOf(n))
 	}
+	return false
 }
 
 // scalar reads a single value.

@@ -38,6 +38,14 @@
 //	  lease: 20s
 //	  wrong_version_after: 24h
 //
+//	workers:
+//	  resize:
+//	    max: 4
+//	    retries: 5
+//	    timeout: 30s
+//	    backoff: 2s
+//	    backoff_max: 1m
+//
 // [Load] reads a file, [Parse] parses its content, [Default] returns the configuration of an empty file, and [Keys]
 // describes every key, for documentation.
 //

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func wrong(t *testing.T, data string, want ...string) []*config.Error {
 	if err == nil {
 		t.Fatalf("no error, want %q", want)
 	}
-	if c != (config.Config{}) {
+	if !reflect.DeepEqual(c, config.Config{}) {
 		t.Errorf("there is an error, yet the config is not zero")
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
@@ -245,8 +246,8 @@ func TestUnknownKeysSuggestKnownOnes(t *testing.T) {
 }
 
 func TestInvalidYAML(t *testing.T) {
-	const sections = "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded " +
-		"and tasks, not "
+	const sections = "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded, tasks " +
+		"and workers, not "
 	const plain = "unknown key in logger: keys are plain names"
 	for name, test := range map[string]struct {
 		data string

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if c != (config.Config{}) {
+		if !reflect.DeepEqual(c, config.Config{}) {
 			t.Error("an error came with a Config")
 		}
 		all := parts(t, err)

@@ -78,7 +78,7 @@ func (r row) with(rule withURI) row {
 }
 
 // rows describes all keys, for reading, suggestions and documentation.
-var rows = slices.Concat(mongoRows, redisRows, rabbitRows, otherRows)
+var rows = slices.Concat(mongoRows, redisRows, rabbitRows, otherRows, workerRows(anyQueue))
 
 var mongoRows = append([]row{
 	mapping("mongodb", "stores tasks, jobs and the registry; requires redis and rabbitmq", func(c *Config) {
@@ -211,7 +211,12 @@ var otherRows = []row{
 		func(c *Config) *time.Duration { return &c.Tasks.WrongVersionAfter }),
 	key("tasks.ip", ip, "", "address this instance reports; detected if unset",
 		func(c *Config) *string { return &c.Tasks.IP }),
+
+	workersRow,
 }
+
+// workersRow is the section whose keys are names of queues.
+var workersRow = mapping("workers", "settings of workers, by queue", nil)
 
 // secretNames has the last part of each secret key's name.
 var secretNames = func() map[string]bool {

@@ -16,6 +16,9 @@ func leaves(t reflect.Type, path string) []string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	if t.Kind() == reflect.Map {
+		return leaves(t.Elem(), path+".QUEUE")
+	}
 	if t.Kind() != reflect.Struct {
 		return []string{strings.ToLower(path)}
 	}
@@ -30,7 +33,7 @@ func TestKeysCoverEveryField(t *testing.T) {
 	var named []string
 	for _, k := range config.Keys() {
 		if k.Type != "mapping" {
-			named = append(named, strings.ReplaceAll(k.Name, "_", ""))
+			named = append(named, strings.ToLower(strings.ReplaceAll(k.Name, "_", "")))
 		}
 	}
 	named = append(named, "root", "file") // not keys: where the file is

@@ -90,6 +90,45 @@ func duration(low time.Duration) kind[time.Duration] {
 	}}
 }
 
+// span is the kind of durations from low to high.
+func span(low, high time.Duration) kind[time.Duration] {
+	return kind[time.Duration]{name: "duration", parse: func(s string) (time.Duration, string) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < low || d > high {
+			return 0, fmt.Sprintf("must be a duration with its unit, such as 5s or 2m30s, more than 0 and at most %v", high)
+		}
+		return d, ""
+	}}
+}
+
+// none adds the word none, which means 0, to a kind of durations.
+func none(k kind[time.Duration]) kind[time.Duration] {
+	parse := k.parse
+	k.name += " or none"
+	k.parse = func(s string) (time.Duration, string) {
+		if s == "none" {
+			return 0, ""
+		}
+		d, problem := parse(s)
+		if problem != "" {
+			problem += ", or none"
+		}
+		return d, problem
+	}
+	return k
+}
+
+// optional is the kind of pointers to values of another kind. A nil pointer means that the key isn't written.
+func optional[T any](k kind[T]) kind[*T] {
+	return kind[*T]{name: k.name, secret: k.secret, mute: k.mute, parse: func(s string) (*T, string) {
+		v, problem := k.parse(s)
+		if problem != "" {
+			return nil, problem
+		}
+		return &v, ""
+	}}
+}
+
 // oneOf is the kind of the given words.
 func oneOf[T ~string](words ...T) kind[T] {
 	want := "must be " + string(words[0])

@@ -43,8 +43,8 @@ func Load(path string) (config.Config, error) {
 	return cfg, err
 }
 
-// From returns the backend that cfg selects. The sections tasks and logger of cfg apply to the Apps that are opened on
-// it. Errors in cfg are reported when the backend is opened.
+// From returns the backend that cfg selects. The sections tasks, workers and logger of cfg apply to the Apps that are
+// opened on it. Errors in cfg are reported when the backend is opened.
 func From(cfg config.Config) af.Backend {
 	kind, err := cfg.Backend()
 	switch {
@@ -71,7 +71,8 @@ func (c configured) Settings() backend.Settings { return c.settings }
 // Options returns cfg's options of the App: retention, lease, the address that instances report, facts about the
 // machine, and the log. The log goes to the console, to daily files in logger.path, or to both; see package logs. It is
 // opened with the App and closed by Shutdown. An af.Logger after these options replaces it, and no files are written.
-// With the backend of [From], only the facts about the machine need these options.
+// With the backend of [From], only the facts about the machine need these options. The section workers comes with that backend
+// only.
 func Options(cfg config.Config) []af.AppOption {
 	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
 		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter), af.NodeFacts(describeNode),

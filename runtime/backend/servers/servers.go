@@ -58,8 +58,8 @@ func Quorum() Option { return func(o *options) { o.quorum = true } }
 // error. The configuration key is servers.start_degraded.
 func StartDegraded() Option { return func(o *options) { o.degraded = true } }
 
-// From returns the backend described by the sections mongodb, redis, rabbitmq and servers of cfg. The sections tasks and
-// logger apply to the Apps that are opened on it. Errors are reported by Open.
+// From returns the backend described by the sections mongodb, redis, rabbitmq and servers of cfg. The sections
+// tasks, workers and logger apply to the Apps that are opened on it. Errors are reported by Open.
 func From(cfg config.Config, opts ...Option) *Backend {
 	b := &Backend{config: cfg, options: options{degraded: cfg.Servers.StartDegraded}}
 	if cfg.RabbitMQ != nil {

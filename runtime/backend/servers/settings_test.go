@@ -26,6 +26,7 @@ var changed = map[string]string{
 	"quorum": "true", "enabled": "true", "ca_file": "missing.pem", "server_name": "other", "start_degraded": "true",
 	"cert_file": "missing.pem", "key_file": "missing.key",
 	"logger.path": "other", "level": "debug", "console": "false", "format": "json", "tasks.retention.age": "7s", "tasks.retention.max": "7",
+	"workers.QUEUE.max": "7", "retries": "7", "timeout": "7s", "backoff": "7s", "backoff_max": "7s",
 	"tasks.lease": "7s", "tasks.wrong_version_after": "7s", "tasks.ip": "192.0.2.7",
 }
 
@@ -135,8 +136,12 @@ func effect(t *testing.T, values map[string]string) string {
 			t.Error(err)
 		}
 	}
-	s.OpenLog = nil
-	fmt.Fprintf(&all, "%+v %v %s", s, files, console)
+	workers, err := json.Marshal(s.Workers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.OpenLog, s.Workers = nil, nil
+	fmt.Fprintf(&all, "%+v %s %v %s", s, workers, files, console)
 	return all.String()
 }
 

@@ -10,13 +10,19 @@ import (
 	"github.com/afgen/afgen/runtime/logs"
 )
 
-// From returns the settings in the sections tasks and logger. A Config that wasn't parsed, whose Logger is zero, has no
+// From returns the settings in the sections tasks, workers and logger. A Config that wasn't parsed, whose Logger is zero, has no
 // log in its settings.
 func From(cfg config.Config) backend.Settings {
 	s := backend.Settings{
 		IP: cfg.Tasks.IP, Lease: cfg.Tasks.Lease, WrongVersionAfter: cfg.Tasks.WrongVersionAfter,
 		Retention:  backend.Retention{Age: cfg.Tasks.Retention.Age, Max: cfg.Tasks.Retention.Max},
 		ConfigFile: cfg.File,
+	}
+	for queue, w := range cfg.Workers {
+		if s.Workers == nil {
+			s.Workers = map[string]backend.WorkerSettings{}
+		}
+		s.Workers[queue] = backend.WorkerSettings(*w)
 	}
 	if cfg.Logger != (config.Logger{}) {
 		s.OpenLog = OpenLog(cfg.Logger)
