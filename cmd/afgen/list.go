@@ -173,6 +173,9 @@ func methodOptions(s ir.Service, m ir.Method) string {
 func workerOptions(w ir.Worker) string {
 	options := fmt.Sprintf("max=%d timeout=%s retries=%d backoff=%v weight=%d isolation=%s", w.Max,
 		timeoutText(w.Timeout), w.Retries, w.Backoff, w.Weight, w.Isolation)
+	if w.BackoffMax != 0 {
+		options += fmt.Sprintf(" backoff_max=%v", w.BackoffMax)
+	}
 	if w.MaxCrashes != 0 {
 		options += fmt.Sprintf(" max_crashes=%d", w.MaxCrashes)
 	}

@@ -215,10 +215,10 @@ func NewSubTestWorkerQueue(t af.TaskClient) *SubTestWorkerQueue {
 	return &SubTestWorkerQueue{af.NewVoidQueue[Job](t, afSubTestWorker)}
 }
 
-// RegisterSubTestWorker registers w with r to run tasks of queue scenario_sub_server.
+// RegisterSubTestWorker registers w with r to run tasks of queue scenario_sub_server; opts override the directive.
 // Errors, such as a nil w, are reported by Start.
-func RegisterSubTestWorker(r af.Registrar, w *SubTestWorker) {
-	af.RegisterVoidWorker(r, afSubTestWorker, w)
+func RegisterSubTestWorker(r af.Registrar, w *SubTestWorker, opts ...af.WorkerOption) {
+	af.RegisterVoidWorker(r, afSubTestWorker, w, opts...)
 }
 
 var afSubTestWorker = af.Worker{
@@ -241,10 +241,10 @@ func NewTestWorkerQueue(t af.TaskClient) *TestWorkerQueue {
 	return &TestWorkerQueue{af.NewVoidQueue[Job](t, afTestWorker)}
 }
 
-// RegisterTestWorker registers w with r to run tasks of queue scenario_server.
+// RegisterTestWorker registers w with r to run tasks of queue scenario_server; opts override the directive.
 // Errors, such as a nil w, are reported by Start.
-func RegisterTestWorker(r af.Registrar, w *TestWorker) {
-	af.RegisterVoidWorker(r, afTestWorker, w)
+func RegisterTestWorker(r af.Registrar, w *TestWorker, opts ...af.WorkerOption) {
+	af.RegisterVoidWorker(r, afTestWorker, w, opts...)
 }
 
 var afTestWorker = af.Worker{

@@ -91,6 +91,7 @@ type Worker struct {
 	Retries    int      `json:"retries,omitempty"`
 	MaxCrashes int      `json:"maxCrashes,omitempty"` // 0: the App's
 	Backoff    Duration `json:"backoff,omitempty"`
+	BackoffMax Duration `json:"backoffMax,omitempty"` // 0: the runtime's default
 	Weight     int      `json:"weight"`
 	Isolation  string   `json:"isolation,omitempty"`
 	Payload    Value    `json:"payload"`

@@ -88,6 +88,7 @@ func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
 		Retries:    w.Retries,
 		MaxCrashes: w.MaxCrashes,
 		Backoff:    Duration(w.Backoff),
+		BackoffMax: Duration(w.BackoffMax),
 		Weight:     w.Weight,
 		Isolation:  w.Isolation,
 		Payload:    s.value(w.Payload),

@@ -312,6 +312,12 @@ context.Context, the payload type of Run and af.Subtasks, and returns an error. 
 signature it would never be called. Change the signature, or rename the method.`,
 		fix("func (r *Resize) SubtasksDone(ctx context.Context, p Picture) error",
 			"func (r *Resize) SubtasksDone(ctx context.Context, p Picture, s af.Subtasks) error")},
+	{"AF0404", "wrong signature of Backoff",
+		`A worker's Backoff method returns the delay before a task is tried again. It takes the number of the
+failed attempt and its error, and returns a time.Duration. With another signature it would never be
+called. Change the signature, or rename the method.`,
+		fix("func (r *Resize) Backoff(attempt int) time.Duration",
+			"func (r *Resize) Backoff(attempt int, err error) time.Duration")},
 
 	{"AF0501", "file in the way",
 		`afgen writes af_gen.go and af.contract.json next to the annotated package, and overwrites only its

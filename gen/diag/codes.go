@@ -43,6 +43,7 @@ const (
 	NoRun           Code = "AF0401"
 	BadRun          Code = "AF0402"
 	BadSubtasksDone Code = "AF0403"
+	BadBackoff      Code = "AF0404"
 
 	FileInTheWay  Code = "AF0501"
 	SyntaxError   Code = "AF0502"

@@ -16,6 +16,7 @@ var alsoCalled = map[string][]string{
 	"max":         {"concurrency", "parallel", "limit", "workers", "max_workers"},
 	"retries":     {"retry", "max_retry", "max_retries", "attempts", "max_attempts", "tries"},
 	"backoff":     {"delay", "retry_delay", "interval"},
+	"backoff_max": {"backoff_cap", "cap", "max_backoff", "max_delay"},
 	"weight":      {"priority"},
 	"max_crashes": {"crashes"},
 	"isolation":   {"isolate", "process"},

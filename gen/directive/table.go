@@ -152,7 +152,11 @@ var table = []Spec{
 			{Name: "retries", Kind: Int, Default: "0", Min: 0, Max: 1000, Doc: "number of attempts after the first one fails"},
 			{
 				Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day),
-				Doc: "delay before the first retry; doubles with each retry, up to 5m",
+				Doc: "delay before the first retry; doubles with each retry, up to backoff_max",
+			},
+			{
+				Name: "backoff_max", Kind: Duration, Absent: "5m, or backoff if longer", Min: 1, Max: int64(30 * day),
+				Doc: "the longest delay before a retry, ± 20 %",
 			},
 			{
 				Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000,

@@ -56,7 +56,7 @@ func TestLimits(t *testing.T) {
 	want := map[string]limits{
 		"rpc timeout": {1, day}, "rpc concurrency": {1, 65536}, "method timeout": {1, day},
 		"worker max": {1, 10000}, "worker timeout": {1, 30 * day}, "worker retries": {0, 1000},
-		"worker backoff": {1, day}, "worker weight": {-1000, 1000}, "worker max_crashes": {1, 1000},
+		"worker backoff": {1, day}, "worker backoff_max": {1, 30 * day}, "worker weight": {-1000, 1000}, "worker max_crashes": {1, 1000},
 	}
 	got := map[string]limits{}
 	for _, s := range directive.Specs() {

@@ -28,7 +28,9 @@ type Worker struct {
 	Timeout time.Duration // 0 for none
 	Retries int
 	Backoff time.Duration
-	Weight  int
+	// BackoffMax is 0 for the default of the runtime. It is not less than Backoff.
+	BackoffMax time.Duration
+	Weight     int
 	// MaxCrashes is 0 for the default of the App.
 	MaxCrashes int
 	Isolation  string // goroutine or process
@@ -75,13 +77,23 @@ func (d *Directive) Method() (Method, diag.List) {
 // invalid value counts as missing.
 func (d *Directive) Worker() (Worker, diag.List) {
 	of, problems := d.values()
+	least, most := value[time.Duration](of, "backoff"), value[time.Duration](of, "backoff_max")
+	if a, _ := d.Arg("backoff_max"); most != 0 && most < least {
+		problems = append(problems, diag.Diagnostic{
+			Code: diag.BadValue, Pos: a.ValuePos, Width: a.ValueWidth,
+			Message: "backoff_max=" + quote(a.Value) + " is less than backoff, " + short(least),
+			Hint:    "write at least " + short(least) + ", or lower backoff",
+		})
+		most = 0
+	}
 	return Worker{
 		Name:       value[string](of, "name"),
 		Max:        value[int](of, "max"),
 		Timeout:    value[time.Duration](of, "timeout"),
 		Retries:    value[int](of, "retries"),
 		MaxCrashes: value[int](of, "max_crashes"),
-		Backoff:    value[time.Duration](of, "backoff"),
+		Backoff:    least,
+		BackoffMax: most,
 		Weight:     value[int](of, "weight"),
 		Isolation:  value[string](of, "isolation"),
 		Client:     value[string](of, "client"),

@@ -55,7 +55,7 @@ func TestServiceWithoutMethodsAndWorkerWithoutResult(t *testing.T) {
 		"af.RegisterService(r, afS, impl)",
 		"type WQueue struct{ af.VoidQueue[Job] }",
 		"return &WQueue{af.NewVoidQueue[Job](t, afW)}",
-		"af.RegisterVoidWorker(r, afW, w)",
+		"af.RegisterVoidWorker(r, afW, w, opts...)",
 		`Signature: "(Job)",`,
 	)
 	got := mustEmit(t, p)

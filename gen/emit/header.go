@@ -94,6 +94,9 @@ func (w *writer) assertions() declaration {
 			}
 			lines = append(lines, w.assertion(k.Type, m))
 		}
+		if k.serves() && k.OwnBackoff {
+			lines = append(lines, w.backoffAssertion(k.Type))
+		}
 	}
 	if lines == nil {
 		return nil

@@ -151,3 +151,10 @@ func (w *writer) assertion(typ string, m ir.Method) jen.Code {
 	others := columns("    _ func = (*", typ, ").", m.GoName)
 	return jen.Id("_").Func().Add(w.signatureCode(s, others)).Op("=").Parens(w.typeElement(receiver).code).Dot(m.GoName)
 }
+
+// backoffAssertion is like assertion for a worker's method Backoff, which has no context and returns no error.
+func (w *writer) backoffAssertion(typ string) jen.Code {
+	receiver := w.typeElement(&ir.Type{Kind: ir.Pointer, Elem: w.local(typ)}).code
+	return jen.Id("_").Func().Params(receiver, jen.Int(), jen.Error()).Qual("time", "Duration").Op("=").
+		Parens(receiver).Dot("Backoff")
+}

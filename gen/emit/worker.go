@@ -59,10 +59,12 @@ func (w *writer) registerWorker(k worker) declaration {
 		register = "RegisterVoidWorker"
 	}
 	return declaration{
-		comment("%s registers w with r to run tasks of queue %s. Errors, such as a nil w, are reported by Start.",
-			k.register(), k.Name),
-		jen.Func().Id(k.register()).Params(jen.Id("r").Add(w.af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
-			Block(jen.Add(w.af(register)).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
+		comment("%s registers w with r to run tasks of queue %s; opts override the directive. Errors, such as a "+
+			"nil w, are reported by Start.", k.register(), k.Name),
+		jen.Func().Id(k.register()).
+			Params(jen.Id("r").Add(w.af("Registrar")), jen.Id("w").Op("*").Id(k.Type),
+				jen.Id("opts").Op("...").Add(w.af("WorkerOption"))).
+			Block(jen.Add(w.af(register)).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"), jen.Id("opts").Op("..."))),
 	}
 }
 
@@ -81,6 +83,7 @@ func (w *writer) workerValue(k worker) declaration {
 	add(k.Timeout != 0, "Timeout", w.duration(k.Timeout))
 	add(k.Retries != 0, "Retries", jen.Lit(k.Retries))
 	add(true, "Backoff", w.duration(k.Backoff))
+	add(k.BackoffMax != 0, "BackoffMax", w.duration(k.BackoffMax))
 	add(true, "Weight", jen.Lit(k.Weight))
 	add(k.MaxCrashes != 0, "MaxCrashes", jen.Lit(k.MaxCrashes))
 	add(k.Isolation == "process", "Isolation", jen.Lit(k.Isolation))

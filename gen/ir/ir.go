@@ -91,14 +91,17 @@ type Worker struct {
 	Retries    int           `json:"retries,omitempty"`
 	MaxCrashes int           `json:"maxCrashes,omitempty"` // 0: the App's
 	Backoff    time.Duration `json:"backoff"`
+	BackoffMax time.Duration `json:"backoffMax,omitempty"` // 0: the runtime's default
 	Weight     int           `json:"weight"`
 	Isolation  string        `json:"isolation"`        // "goroutine" or "process"
 	Client     string        `json:"client,omitempty"` // as in Service
 	Payload    Type          `json:"payload"`
 	Result     *Type         `json:"result,omitempty"` // nil if Run returns only an error
 	// SubtasksDone reports whether the type has the optional method with that name.
-	SubtasksDone bool    `json:"subtasksDone,omitempty"`
-	Allow        []Allow `json:"allow,omitempty"`
+	SubtasksDone bool `json:"subtasksDone,omitempty"`
+	// OwnBackoff reports whether the type has the optional method Backoff.
+	OwnBackoff bool    `json:"ownBackoff,omitempty"`
+	Allow      []Allow `json:"allow,omitempty"`
 	// Jobs are its //af:schedule directives, sorted by ID.
 	Jobs []Job `json:"jobs,omitempty"`
 	// Constraint and ClientConstraint are as in Service.

@@ -339,8 +339,8 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	out := ir.Worker{
 		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
 		Max: options.Max, Timeout: options.Timeout, Retries: options.Retries, MaxCrashes: options.MaxCrashes,
-		Backoff: options.Backoff, Weight: options.Weight, Isolation: options.Isolation, Client: clientOf(u, t),
-		Allow: t.allow,
+		Backoff: options.Backoff, BackoffMax: options.BackoffMax, Weight: options.Weight, Isolation: options.Isolation,
+		Client: clientOf(u, t), Allow: t.allow,
 	}
 	for _, j := range t.jobs {
 		out.Jobs = append(out.Jobs, ir.Job(j.options))
@@ -389,7 +389,9 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 			return out, false
 		}
 	}
-	return out, ok
+	own, valid := sc.ownBackoff(u, t)
+	out.OwnBackoff = own
+	return out, ok && valid
 }
 
 // methodNamed returns the declaration of a method, or nil.

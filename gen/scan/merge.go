@@ -252,7 +252,7 @@ func (sc *scanner) needSignatures(u *unit) {
 
 // isWorkerMethod reports whether the runtime calls a worker's method.
 func isWorkerMethod(d *ast.FuncDecl) bool {
-	return d.Name.Name == "Run" || d.Name.Name == "SubtasksDone"
+	return slices.Contains([]string{"Run", "SubtasksDone", "Backoff"}, d.Name.Name)
 }
 
 // A variant is one declaration of a method.

@@ -121,10 +121,10 @@ func NewSubTestWorkerQueue(t af.TaskClient) *SubTestWorkerQueue {
 	return &SubTestWorkerQueue{af.NewQueue[Job, Receipt](t, afSubTestWorker)}
 }
 
-// RegisterSubTestWorker registers w with r to run tasks of queue sub_test_server.
+// RegisterSubTestWorker registers w with r to run tasks of queue sub_test_server; opts override the directive.
 // Errors, such as a nil w, are reported by Start.
-func RegisterSubTestWorker(r af.Registrar, w *SubTestWorker) {
-	af.RegisterWorker(r, afSubTestWorker, w)
+func RegisterSubTestWorker(r af.Registrar, w *SubTestWorker, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afSubTestWorker, w, opts...)
 }
 
 var afSubTestWorker = af.Worker{

@@ -120,10 +120,10 @@ func NewTestWorkerQueue(t af.TaskClient) *TestWorkerQueue {
 	return &TestWorkerQueue{af.NewQueue[Job, Receipt](t, afTestWorker)}
 }
 
-// RegisterTestWorker registers w with r to run tasks of queue test_server.
+// RegisterTestWorker registers w with r to run tasks of queue test_server; opts override the directive.
 // Errors, such as a nil w, are reported by Start.
-func RegisterTestWorker(r af.Registrar, w *TestWorker) {
-	af.RegisterWorker(r, afTestWorker, w)
+func RegisterTestWorker(r af.Registrar, w *TestWorker, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afTestWorker, w, opts...)
 }
 
 var afTestWorker = af.Worker{
@@ -147,9 +147,10 @@ func NewTickWorkerQueue(t af.TaskClient) *TickWorkerQueue {
 	return &TickWorkerQueue{af.NewVoidQueue[Tick](t, afTickWorker)}
 }
 
-// RegisterTickWorker registers w with r to run tasks of queue tick. Errors, such as a nil w, are reported by Start.
-func RegisterTickWorker(r af.Registrar, w *TickWorker) {
-	af.RegisterVoidWorker(r, afTickWorker, w)
+// RegisterTickWorker registers w with r to run tasks of queue tick; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterTickWorker(r af.Registrar, w *TickWorker, opts ...af.WorkerOption) {
+	af.RegisterVoidWorker(r, afTickWorker, w, opts...)
 }
 
 var afTickWorker = af.Worker{

@@ -87,9 +87,10 @@ func NewReceiptQueue(t af.TaskClient) *ReceiptQueue {
 	return &ReceiptQueue{af.NewQueue[Order, string](t, afReceipt)}
 }
 
-// RegisterReceipt registers w with r to run tasks of queue receipt. Errors, such as a nil w, are reported by Start.
-func RegisterReceipt(r af.Registrar, w *Receipt) {
-	af.RegisterWorker(r, afReceipt, w)
+// RegisterReceipt registers w with r to run tasks of queue receipt; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterReceipt(r af.Registrar, w *Receipt, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afReceipt, w, opts...)
 }
 
 var afReceipt = af.Worker{
@@ -115,9 +116,10 @@ func NewReportQueue(t af.TaskClient) *ReportQueue {
 	return &ReportQueue{af.NewVoidQueue[Day](t, afReport)}
 }
 
-// RegisterReport registers w with r to run tasks of queue report. Errors, such as a nil w, are reported by Start.
-func RegisterReport(r af.Registrar, w *Report) {
-	af.RegisterVoidWorker(r, afReport, w)
+// RegisterReport registers w with r to run tasks of queue report; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterReport(r af.Registrar, w *Report, opts ...af.WorkerOption) {
+	af.RegisterVoidWorker(r, afReport, w, opts...)
 }
 
 var afReport = af.Worker{

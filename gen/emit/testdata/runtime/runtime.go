@@ -71,11 +71,14 @@ type Worker struct {
 	Retries    int
 	MaxCrashes int
 	Backoff    time.Duration
+	BackoffMax time.Duration
 	Weight     int
 	Isolation  string
 	Payload    string
 	Result     string
 }
+
+type WorkerOption interface{ applyWorker() }
 
 type VoidQueue[P any] struct{ tasks TaskClient }
 
@@ -92,7 +95,7 @@ func NewQueue[P, R any](t TaskClient, w Worker) Queue[P, R] {
 func RegisterWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) (R, error)
-}, T, P, R any](r Registrar, _ Worker, w W) {
+}, T, P, R any](r Registrar, _ Worker, w W, _ ...WorkerOption) {
 	var payload P
 	_, _ = w.Run(context.Background(), payload)
 	r.Register()
@@ -101,7 +104,7 @@ func RegisterWorker[W interface {
 func RegisterVoidWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) error
-}, T, P any](r Registrar, _ Worker, w W) {
+}, T, P any](r Registrar, _ Worker, w W, _ ...WorkerOption) {
 	var payload P
 	_ = w.Run(context.Background(), payload)
 	r.Register()

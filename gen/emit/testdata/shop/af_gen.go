@@ -108,9 +108,10 @@ func NewResizeQueue(t af.TaskClient) *ResizeQueue {
 	return &ResizeQueue{af.NewQueue[Picture, Thumb](t, afResize)}
 }
 
-// RegisterResize registers w with r to run tasks of queue resize. Errors, such as a nil w, are reported by Start.
-func RegisterResize(r af.Registrar, w *Resize) {
-	af.RegisterWorker(r, afResize, w)
+// RegisterResize registers w with r to run tasks of queue resize; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterResize(r af.Registrar, w *Resize, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afResize, w, opts...)
 }
 
 var afResize = af.Worker{
