@@ -51,8 +51,8 @@
 // Submit:
 //
 //   - [VoidQueue.Submit], [VoidQueue.Store] and [VoidQueue.SubmitMany] submit tasks.
-//   - [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker] and Timeout are their options, each a
-//     [SubmitOption].
+//   - [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker], Retries and Timeout are their options, each
+//     a [SubmitOption].
 //   - [SubmittedID] returns the id with which a submission can be repeated if its outcome is unknown.
 //   - [SubmitMiddleware] wraps the [Submitter] that submits each [Submission].
 //
@@ -96,8 +96,8 @@
 // task for each due time, even if processes die. A worker declares its jobs by //af:schedule.
 //
 //   - [VoidQueue.Schedule] adds a job that submits tasks of a queue. [HandleJob] registers a function as a job.
-//   - [Zone], [AllowIPs], [Missed] with a [MissedPolicy], [MissedWindow], [Overlap] with an [OverlapPolicy], [Disabled]
-//     and Timeout are their options, each a [JobOption]. HandleJob also has [Arguments] and [ChildProcess].
+//   - [Zone], [AllowIPs], [Missed] with a [MissedPolicy], [MissedWindow], [Overlap] with an [OverlapPolicy], [Disabled],
+//     Retries and Timeout are their options, each a [JobOption]. HandleJob also has [Arguments] and [ChildProcess].
 //   - [App.Job] returns a job. [App.Jobs] lists jobs: see [JobQuery], [JobSort] and [JobPage].
 //   - [App.Fires] lists each [Fire] of a job, that is, its past due times: see [FireQuery], [FireSort] and [FirePage].
 //   - [App.RunJob] runs a job now. [App.DisableJob] pauses it, [App.EnableJob] resumes it, and [App.RemoveJob] removes

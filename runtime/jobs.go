@@ -31,6 +31,7 @@ type JobOptions struct {
 	Window   time.Duration // of MissedAll; default 24 h
 	Overlap  OverlapPolicy // default OverlapAllow
 	Timeout  time.Duration // of an attempt; default the worker's
+	Retries  *int          // attempts after the first; default the worker's
 	Disabled bool          // when the job is created
 
 	// For HandleJob only.
@@ -57,7 +58,7 @@ func (s JobSpec) internal() jobs.Spec {
 	o := s.Options
 	return jobs.Spec{ID: s.ID, Disabled: o.Disabled, Content: jobs.Content{
 		Cron: s.Cron, Zone: o.Zone, Queue: s.Worker.Name, Payload: s.Payload, Fingerprint: s.Worker.Payload,
-		Weight: s.Worker.Weight, Timeout: o.Timeout, Allow: o.Allow, Missed: string(o.Missed), Window: o.Window,
+		Weight: s.Worker.Weight, Timeout: o.Timeout, Retries: o.Retries, Allow: o.Allow, Missed: string(o.Missed), Window: o.Window,
 		Overlap: string(o.Overlap), Declared: s.Declared,
 	}}
 }
@@ -187,7 +188,7 @@ func declared[P any](w Worker, pkg string) ([]JobSpec, error) {
 
 // HandleJob registers fn as the job id. It is called at the due times of cron with the value of [Arguments], in a
 // goroutine or, with [ChildProcess], in a child process. Each due time submits one task of the queue "job.<id>", which
-// runs at least once, like any task. To make calls and submit other tasks, fn uses variables that it closes over. Start
+// runs at least once, like any task. With [Retries] it runs again after an error, with a delay of 1 s that doubles. To make calls and submit other tasks, fn uses variables that it closes over. Start
 // returns errors in the registration, such as a nil fn.
 func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context, args A) error, opts ...JobOption) {
 	w := Worker{

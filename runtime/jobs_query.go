@@ -22,6 +22,7 @@ type Job struct {
 	Window   time.Duration
 	Overlap  OverlapPolicy
 	Timeout  time.Duration
+	Retries  *int // nil for the worker's
 	Disabled bool
 	Declared bool      // by a program, with its worker
 	Created  time.Time // when its timetable was set, from which @every is counted
@@ -173,6 +174,7 @@ func publicJob(j *jobs.Document) Job {
 	out := Job{
 		ID: j.ID(), Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow,
 		Missed: MissedPolicy(j.Missed), Window: j.Window, Overlap: OverlapPolicy(j.Overlap), Timeout: j.Timeout,
+		Retries:  j.Retries,
 		Disabled: j.Disabled, Declared: j.Declared,
 		Created: time.Unix(j.Created, 0).UTC(), Next: j.Next(), Waiting: j.Waiting(),
 	}

@@ -37,6 +37,13 @@ func TestOptionsWithoutEffectAreRejected(t *testing.T) {
 			must(q.Submit(t.Context(), 1, af.Weight(n)))(t)
 		}
 
+		for _, n := range []int{-1, 1001} {
+			const text = "out of range [0, 1000]"
+			_, err := q.Submit(t.Context(), 1, af.Retries(n))
+			refused(err, text)
+			refused(schedule(af.Retries(n)), text)
+		}
+
 		_, err := app.Tasks(t.Context(), af.TaskQuery{Statuses: []af.Status{"done"}})
 		refused(err, `unknown status "done": want one of [waiting pending running retrying success failed stopped]`)
 	})

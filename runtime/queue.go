@@ -45,6 +45,7 @@ type TaskOptions struct {
 	RunAt         time.Time
 	Deadline      time.Time
 	Timeout       time.Duration
+	Retries       *int
 	RequireWorker bool
 
 	Batch     string

@@ -116,7 +116,7 @@ type taskRun struct {
 // beginRun prepares the attempt of a claimed task.
 func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
 	r := &taskRun{worker: w, task: t, state: attemptState{
-		trace: t.Trace, before: t.Log, store: c.store, last: t.Attempt > w.Retries,
+		trace: t.Trace, before: t.Log, store: c.store, last: tasks.IsLast(t, w.Retries),
 	}}
 	r.is = runningOf(t, &r.state)
 	r.handling = handling{app: c.app, running: &r.is}

@@ -96,6 +96,9 @@ func checkSubmission(s Submission) *Error {
 	if w := o.Weight; w != nil && (*w < -maxWeight || *w > maxWeight) {
 		return Errorf(ErrInvalidArgument, "weight %d out of range [-%d, %[2]d]", *w, maxWeight)
 	}
+	if n := o.Retries; n != nil && (*n < 0 || *n > backend.MaxRetries) {
+		return Errorf(ErrInvalidArgument, "retries %d out of range [0, %d]", *n, backend.MaxRetries)
+	}
 	switch o.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:
 	default:
@@ -116,7 +119,7 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	t := Task{
 		ID: id, Queue: s.Worker.Name, Status: backend.StatusPending, Weight: s.Worker.Weight, Payload: s.Payloads[i],
 		Fingerprint: s.Worker.Payload, UniqueKey: o.UniqueKey, RunAt: o.RunAt, Deadline: o.Deadline, Timeout: o.Timeout,
-		Source: s.Source, OnFailure: o.OnFailure, Trace: s.trace,
+		Retries: o.Retries, Source: s.Source, OnFailure: o.OnFailure, Trace: s.trace,
 	}
 	if o.ID != "" {
 		t.ID = o.ID

@@ -216,7 +216,7 @@ func (f *finals) drop(id string) {
 }
 
 // RetryTask submits a task that has ended again, as a new task, and returns the new task's id. The new task has the
-// same queue, payload, weight, timeout, unique key and allowed addresses, unless the options override them. Its
+// same queue, payload, weight, timeout, retries, unique key and allowed addresses, unless the options override them. Its
 // attempts are counted from zero. It is not a subtask, even if the old task is one. Its RetryOf is the id of the old
 // task.
 //
@@ -257,6 +257,9 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	}
 	if s.Options.Timeout == 0 {
 		s.Options.Timeout = old.Timeout
+	}
+	if s.Options.Retries == nil {
+		s.Options.Retries = old.Retries
 	}
 	if err := checkSubmission(s); err != nil {
 		return "", err.With(OutcomeNotSent)

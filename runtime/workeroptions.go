@@ -40,13 +40,18 @@ func Backoff(base, most time.Duration) WorkerOption {
 	return workerOption(func(s *backend.WorkerSettings) { s.Backoff, s.BackoffMax = &base, &most })
 }
 
-// A RetriesOption is a [WorkerOption]: see [Retries].
+// A RetriesOption is a [WorkerOption], a [SubmitOption], a [SubtaskOption] and a [JobOption]: see [Retries].
 type RetriesOption int
 
-// Retries sets how often a task is tried again after its first attempt has failed, from 0 to 1000.
+// Retries sets how often a task is tried again after its first attempt has failed, from 0 to 1000. As an option of a
+// worker it applies to tasks without a number of their own. As an option of a task or a job it applies to that task or
+// to the tasks of the job, whatever the worker's number is; but SubtasksDone is retried as often as the worker says.
 func Retries(n int) RetriesOption { return RetriesOption(n) }
 
 func (r RetriesOption) applyWorker(s *backend.WorkerSettings) { s.Retries = new(int(r)) }
+func (r RetriesOption) applySubmit(o *TaskOptions)            { o.Retries = new(int(r)) }
+func (r RetriesOption) applySubtasks(o *TaskOptions)          { o.Retries = new(int(r)) }
+func (r RetriesOption) applyJob(o *JobOptions)                { o.Retries = new(int(r)) }
 
 func (t TimeoutOption) applyWorker(s *backend.WorkerSettings) { s.Timeout = new(time.Duration(t)) }
 

@@ -30,6 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"dead_instance_disappears", deadInstance},             // within one lease
 		{"nodes", nodes},                                       // each machine is described once
 		{"tasks", tasks},                                       // listed by filter, order and page, with a status
+		{"settings", settings},                                 // the highest layer counts, then the task
+		{"retried_jobs", retriedJobs},                          // a job's option counts
 		{"retry", retries},                                     // only finished tasks can be retried
 		{"retried_once", retriedOnce},                          // concurrent retries make one task
 		{"rolling_deploy", rollingDeploy},                      // versions run their own tasks

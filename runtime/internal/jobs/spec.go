@@ -28,6 +28,7 @@ type Content struct {
 	Fingerprint string          `json:"fingerprint,omitempty"`
 	Weight      int             `json:"weight"`
 	Timeout     time.Duration   `json:"timeout,omitempty"`
+	Retries     *int            `json:"retries,omitempty"`
 	Allow       []string        `json:"allow,omitempty"`
 	Missed      string          `json:"missed"`
 	Window      time.Duration   `json:"window,omitempty"`
@@ -80,6 +81,8 @@ func (s Spec) content() (Content, *backend.Error) {
 		return wrong("id must have 1 to %d bytes and no control characters", maxJobName)
 	case c.Queue == "":
 		return wrong("queue is empty")
+	case c.Retries != nil && (*c.Retries < 0 || *c.Retries > backend.MaxRetries):
+		return wrong("retries %d out of range [0, %d]", *c.Retries, backend.MaxRetries)
 	case len(c.Payload) > maxJobPayload:
 		return c, backend.Errorf(backend.ErrResourceExhausted, "job %q: payload of %d bytes exceeds the maximum of %d", s.ID,
 			len(c.Payload), maxJobPayload).With(backend.OutcomeNotSent)

@@ -238,7 +238,7 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 		s.To, s.Delay, s.Error = backend.StatusWaiting, snooze.Delay, a.task.Error
 	case a.undecodedHere(err):
 		a.wrongVersion(&s, err)
-	case guard.IsPermanent(err), a.task.Attempt > a.p.worker.Retries:
+	case guard.IsPermanent(err), IsLast(a.task, a.p.worker.Retries):
 		s.To, s.Error = backend.StatusFailed, a.handler.Failure(a.ctx, err)
 	default:
 		s.To, s.Error = backend.StatusRetrying, a.handler.Failure(a.ctx, err)
@@ -248,6 +248,15 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()
 	}
 	return s
+}
+
+// IsLast reports whether no attempt follows if a task's current one fails. The worker's number of retries applies to
+// tasks without their own.
+func IsLast(t *backend.Task, retries int) bool {
+	if t.Retries != nil {
+		retries = *t.Retries
+	}
+	return t.Attempt > retries
 }
 
 // Retryable reports whether an attempt with this error, whose context ended with cause, can be followed by another that
