@@ -51,6 +51,7 @@ var (
 func registerIsolated(app, other *af.App) {
 	af.RegisterWorker(app, isoWorker, &isolated{app, other})
 	af.RegisterWorker(app, isoFan, &isolatedFan{isolated{app, other}})
+	af.RegisterVoidWorker(app, isoPaced, &isolatedPaced{})
 }
 
 // childMain is main in the child processes of this package's tests. It registers the same workers as isolate.
