@@ -1,0 +1,3 @@
+package prelude
+
+type Invoice struct{}
