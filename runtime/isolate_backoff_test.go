@@ -53,7 +53,7 @@ func TestBackoffInChild(t *testing.T) {
 		"no idea": time.Hour, "default": time.Hour,
 	} {
 		id := must(q.Submit(t.Context(), how))(t)
-		task := await(t, app, id, "it is to be retried", func(task af.Task) bool { return task.Status == af.StatusRetrying })
+		task := await(t, app, id, "it waits for a retry", func(task af.Task) bool { return task.Status == af.StatusRetrying })
 		if d := time.Until(task.RunAt); d < want*3/4 || d > want*5/4 {
 			t.Errorf("%s: retried in %v, want about %v", how, d, want)
 		}

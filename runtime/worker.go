@@ -156,7 +156,7 @@ func subtasksOf(c *backend.SubtaskCounts, all func(context.Context) iter.Seq2[Ta
 //	Backoff(attempt int, err error) time.Duration
 //
 // it returns the delay before the next attempt. It is called with the number of the failed attempt, from 1, and the
-// error of Run or SubtasksDone, if that is to be retried. With a result of 0 or less, and if it panics, the worker's
+// error of Run or SubtasksDone, unless no attempt follows. With a result of 0 or less, and if it panics, the worker's
 // backoff applies. It must be safe for concurrent use. In a child process it is called there.
 func RegisterWorker[W interface {
 	*T

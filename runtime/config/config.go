@@ -17,7 +17,7 @@ type Config struct {
 	Logger   Logger
 	Embedded Embedded
 	Tasks    Tasks
-	Workers  map[string]*Worker // by queue; nil without the section
+	Workers  *Workers // nil unless the file has settings of a worker
 
 	// Root is the absolute path of the directory of the file that Load read, or "". It isn't a key of the file. Paths in
 	// the file are relative to the working directory, not to Root.

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +40,7 @@ func wrong(t *testing.T, data string, want ...string) []*config.Error {
 	if err == nil {
 		t.Fatalf("no error, want %q", want)
 	}
-	if !reflect.DeepEqual(c, config.Config{}) {
+	if c != (config.Config{}) {
 		t.Errorf("there is an error, yet the config is not zero")
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {

@@ -17,7 +17,7 @@ func leaves(t reflect.Type, path string) []string {
 		t = t.Elem()
 	}
 	if t.Kind() == reflect.Map {
-		return leaves(t.Elem(), path+".QUEUE")
+		return leaves(t.Elem(), strings.TrimSuffix(path, "Queues")+"QUEUE")
 	}
 	if t.Kind() != reflect.Struct {
 		return []string{strings.ToLower(path)}

@@ -10,6 +10,19 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// Workers overrides settings of workers. It is behind a pointer in Config, so that a Config stays comparable.
+type Workers struct {
+	Queues map[string]*Worker // by queue
+}
+
+// String returns the settings, sorted by queue.
+func (w *Workers) String() string {
+	if w == nil {
+		return "<nil>"
+	}
+	return fmt.Sprint(w.Queues)
+}
+
 // Worker overrides settings of the worker of one queue. Nil fields leave them to the program.
 type Worker struct {
 	Max        *int
@@ -47,13 +60,13 @@ const anyQueue = "QUEUE"
 func workerRows(queue string) []row {
 	section := "workers." + queue
 	at := func(c *Config) *Worker {
-		if c.Workers[queue] == nil {
-			if c.Workers == nil {
-				c.Workers = map[string]*Worker{}
-			}
-			c.Workers[queue] = new(Worker)
+		if c.Workers == nil {
+			c.Workers = &Workers{map[string]*Worker{}}
 		}
-		return c.Workers[queue]
+		if c.Workers.Queues[queue] == nil {
+			c.Workers.Queues[queue] = new(Worker)
+		}
+		return c.Workers.Queues[queue]
 	}
 	const day = 24 * time.Hour
 	return []row{
@@ -92,8 +105,8 @@ func (d *decoder) workers(n *yaml.Node) {
 			continue
 		}
 		first[section] = at.line
-		if d.section(rows[0], at, v, rows[1:]) {
-			d.checkWorker(section, d.config.Workers[k.Value])
+		if d.section(rows[0], at, v, rows[1:]) && d.config.Workers != nil {
+			d.checkWorker(section, d.config.Workers.Queues[k.Value])
 		}
 	}
 }

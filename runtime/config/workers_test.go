@@ -25,16 +25,20 @@ workers:
 	small := &config.Worker{Max: new(4), Retries: new(0), Timeout: new(time.Duration(0)), Backoff: new(2 * time.Second),
 		BackoffMax: new(time.Minute)}
 	want := config.Default()
-	want.Workers = map[string]*config.Worker{
+	want.Workers = &config.Workers{Queues: map[string]*config.Worker{
 		"resize": small, "other": small, "job.nightly": {Timeout: new(90 * time.Second)},
-	}
+	}}
 	equal(t, got, want)
-	if text := fmt.Sprint(got.Workers["resize"], got.Workers["job.nightly"]); text !=
-		"{max:4 retries:0 timeout:none backoff:2s backoff_max:1m0s} {timeout:1m30s}" {
+	const printed = "map[job.nightly:{timeout:1m30s} " +
+		"other:{max:4 retries:0 timeout:none backoff:2s backoff_max:1m0s} " +
+		"resize:{max:4 retries:0 timeout:none backoff:2s backoff_max:1m0s}]"
+	if text := fmt.Sprint(got.Workers); text != printed {
 		t.Errorf("printed as %s", text)
 	}
-	for _, empty := range []string{"workers:", "workers: {}"} {
-		equal(t, parse(t, empty, nil), config.Default())
+	for _, empty := range []string{"workers:", "workers: {}", "workers: {a: {}}"} {
+		if parse(t, empty, nil) != config.Default() {
+			t.Errorf("%q differs from the defaults", empty)
+		}
 	}
 }
 

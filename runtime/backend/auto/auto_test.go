@@ -192,6 +192,28 @@ func TestFromAppliesSettings(t *testing.T) {
 	}
 }
 
+type nothing struct{}
+
+func (*nothing) Run(context.Context, int) error { return nil }
+
+// The section workers overrides the program.
+func TestFromAppliesSettingsOfWorkers(t *testing.T) {
+	t.Chdir(t.TempDir())
+	app, err := af.Open(t.Context(), auto.From(parse(t, "workers: {nothing: {max: 3}}\n")), af.Logger(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = app.Shutdown(context.Background()) }()
+	af.RegisterVoidWorker(app, af.Worker{Name: "nothing", Type: "Nothing", Max: 1}, &nothing{}, af.Max(2))
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := app.Workers(t.Context(), af.WorkerQuery{})
+	if err != nil || len(page.Workers) != 1 || page.Workers[0].Wanted != 3 {
+		t.Errorf("workers %+v, %v; want 3 slots", page.Workers, err)
+	}
+}
+
 func TestMachineIsReported(t *testing.T) {
 	cfg := parse(t, "embedded: {path: "+filepath.Join(t.TempDir(), "af.db")+"}\n")
 	app, err := af.Open(t.Context(), auto.From(cfg),

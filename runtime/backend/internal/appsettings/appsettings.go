@@ -18,11 +18,11 @@ func From(cfg config.Config) backend.Settings {
 		Retention:  backend.Retention{Age: cfg.Tasks.Retention.Age, Max: cfg.Tasks.Retention.Max},
 		ConfigFile: cfg.File,
 	}
-	for queue, w := range cfg.Workers {
-		if s.Workers == nil {
-			s.Workers = map[string]backend.WorkerSettings{}
+	if cfg.Workers != nil {
+		s.Workers = map[string]backend.WorkerSettings{}
+		for queue, w := range cfg.Workers.Queues {
+			s.Workers[queue] = backend.WorkerSettings(*w)
 		}
-		s.Workers[queue] = backend.WorkerSettings(*w)
 	}
 	if cfg.Logger != (config.Logger{}) {
 		s.OpenLog = OpenLog(cfg.Logger)
