@@ -171,7 +171,7 @@ func (p childProcess) logger(context.Context, *handling) *slog.Logger { return p
 func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.RawMessage, error) {
 	r := &Running{
 		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, DoneOf: t.DoneOf,
-		Job: handledJob(t.Queue), Payload: t.Payload, attemptState: &attemptState{store: a.ports.Store, trace: t.Trace},
+		Job: handledJob(t.Queue), Payload: t.Payload, attemptState: &attemptState{store: a.ports.Store, trace: t.Trace, metadata: t.Metadata},
 	}
 	if t.DoneOf != "" {
 		if w.SubtasksDone == nil {
@@ -207,8 +207,9 @@ func (c *core) handlerOf(w *WorkerSpec) (TaskHandler, error) {
 func (c *core) runChild(ctx context.Context, r *Running) (json.RawMessage, error) {
 	t := pipe.Task{
 		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: r.Payload,
-		DoneOf: r.DoneOf,
-		Last:   r.last,
+		DoneOf:   r.DoneOf,
+		Last:     r.last,
+		Metadata: r.metadata,
 	}
 	if s := r.subtasks; t.DoneOf != "" {
 		t.Done = &backend.SubtaskCounts{Total: s.Total, Succeeded: s.Succeeded, Failed: s.Failed, Stopped: s.Stopped}

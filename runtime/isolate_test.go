@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -88,6 +89,28 @@ func TestTaskFromInChild(t *testing.T) {
 	got, err := do(t, q, action{Do: "know"}, af.Timeout(time.Minute))
 	if want := "iso 1 1 " + app.Instance().ID + " true true"; err != nil || got.Text != want {
 		t.Errorf("got %q, %v; want %q", got.Text, err, want)
+	}
+}
+
+func TestMetadataAndTraceInChild(t *testing.T) {
+	called := make(chan string, 1)
+	_, q := isolate(t, func(a *af.App) {
+		registerCalc(a, &calc{func(ctx context.Context, x int) (int, error) {
+			called <- fmt.Sprint(af.MetadataFrom(ctx), " ", af.TraceFrom(ctx))
+			return x, nil
+		}})
+	})
+	ctx := af.WithTrace(af.WithMetadata(t.Context(), "tenant", "acme"), trace)
+	got := must(q.Wait(ctx, must(q.Submit(ctx, action{Do: "carry"}))(t)))(t)
+	kid, other, _ := strings.Cut(got.Text, " ")
+	if got := must(q.Wait(ctx, kid))(t); got.Text != "map[step:two tenant:acme] "+trace {
+		t.Errorf("a subtask sees %s", got.Text)
+	}
+	if got := must(q.Wait(ctx, other))(t); got.Text != "map[] "+trace2 {
+		t.Errorf("another task sees %s", got.Text)
+	}
+	if got := <-called; got != "map[] "+trace {
+		t.Errorf("a call sees %s", got)
 	}
 }
 

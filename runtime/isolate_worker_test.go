@@ -158,6 +158,21 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 		n, err := call(ctx, w.app, d.N)
 		me.More = n
 		return me, err
+	case "carry": // submit a subtask, another task and a call
+		q := af.NewQueue[action, report](w.app, isoWorker)
+		kids, err := q.Subtasks(af.WithMetadata(ctx, "step", "two"), r.ID, []action{{Do: "carried"}})
+		if err != nil {
+			return me, err
+		}
+		id, err := q.Submit(af.WithTrace(ctx, trace2), action{Do: "carried"})
+		if err == nil {
+			me.Text = kids[0] + " " + id
+			_, err = call(ctx, w.app, 1)
+		}
+		return me, err
+	case "carried":
+		me.Text = fmt.Sprint(af.MetadataFrom(ctx), " ", af.TraceFrom(ctx))
+		return me, nil
 	case "call other":
 		_, err := call(ctx, w.other, 1)
 		return me, err

@@ -17,6 +17,8 @@ type JobSpec struct {
 	Worker  Worker
 	Payload json.RawMessage
 	Options JobOptions
+	// Metadata is that of its tasks.
+	Metadata Metadata
 
 	// Declared is set if the program declares the job with its worker. A program that registers the worker without the
 	// job removes the job when it starts.
@@ -59,7 +61,7 @@ func (s JobSpec) internal() jobs.Spec {
 	return jobs.Spec{ID: s.ID, Disabled: o.Disabled, Content: jobs.Content{
 		Cron: s.Cron, Zone: o.Zone, Queue: s.Worker.Name, Payload: s.Payload, Fingerprint: s.Worker.Payload,
 		Weight: s.Worker.Weight, Timeout: o.Timeout, Retries: o.Retries, Allow: o.Allow, Missed: string(o.Missed), Window: o.Window,
-		Overlap: string(o.Overlap), Declared: s.Declared,
+		Overlap: string(o.Overlap), Declared: s.Declared, Metadata: s.Metadata,
 	}}
 }
 
@@ -292,7 +294,7 @@ func (a *App) DisableJob(ctx context.Context, id string) error {
 }
 
 // RunJob submits a task of a job now and returns the task's id. It ignores the job's policies and works even if the job
-// is disabled.
+// is disabled. The task has the trace of ctx, and the job's metadata with that of ctx ([WithMetadata]).
 func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	c, err := a.active()
 	if err != nil {
@@ -301,7 +303,10 @@ func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	if err := outsideTx(ctx, "running a job"); err != nil {
 		return "", err
 	}
-	return c.jobs.Run(ctx, id)
+	return c.jobs.Run(ctx, id, func(t *backend.Task) error {
+		t.Trace, t.Metadata = TraceFrom(ctx), Metadata(t.Metadata).with(ctx)
+		return backend.ValidateMetadata(t.Metadata)
+	})
 }
 
 // StartScheduler starts this App's scheduler, which fires jobs. Start does so unless [NoScheduler] is given. Any number

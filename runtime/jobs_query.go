@@ -24,6 +24,7 @@ type Job struct {
 	Timeout  time.Duration
 	Retries  *int // nil for the worker's
 	Disabled bool
+	Metadata Metadata  // of its tasks
 	Declared bool      // by a program, with its worker
 	Created  time.Time // when its timetable was set, from which @every is counted
 	Fired    time.Time // the due time of the last fire; zero before the first
@@ -175,7 +176,7 @@ func publicJob(j *jobs.Document) Job {
 		ID: j.ID(), Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow,
 		Missed: MissedPolicy(j.Missed), Window: j.Window, Overlap: OverlapPolicy(j.Overlap), Timeout: j.Timeout,
 		Retries:  j.Retries,
-		Disabled: j.Disabled, Declared: j.Declared,
+		Disabled: j.Disabled, Declared: j.Declared, Metadata: j.Metadata,
 		Created: time.Unix(j.Created, 0).UTC(), Next: j.Next(), Waiting: j.Waiting(),
 	}
 	if out.Zone == "" {

@@ -21,7 +21,10 @@ import (
 	"github.com/afgen/afgen/runtime/logs"
 )
 
-const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+const (
+	trace  = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	trace2 = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+)
 
 // record returns the record with a message, from the output of a JSON handler.
 func (l *log) record(t *testing.T, message string) map[string]any {

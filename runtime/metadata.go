@@ -7,13 +7,17 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Metadata is a set of names and values that travel with the arguments of a call. Its total size is at most 8 kB.
+// Metadata is a set of names and values that travel with a call or a task, next to its arguments. Names and values
+// together have at most 8 KiB, counted in bytes; larger metadata is refused with [ErrResourceExhausted]. A name has at
+// most 249 bytes. Those of tasks are UTF-8, and the names have no NUL bytes.
 type Metadata map[string]string
 
 type metadataKey struct{}
 
-// WithMetadata returns a context that adds name to the metadata of calls made with it. The metadata of a handler's own
-// call ([MetadataFrom]) is not forwarded automatically.
+// WithMetadata returns a context that adds name to the metadata of the calls that are made and the tasks and jobs that
+// are submitted with it. The metadata of a handler's own call or task ([MetadataFrom]) is not forwarded automatically
+// to its calls and new tasks. But the subtasks, the SubtasksDone and the retries of a task inherit the metadata of that
+// task; values of the context in which they are submitted replace inherited ones.
 func WithMetadata(ctx context.Context, name, value string) context.Context {
 	old, _ := ctx.Value(metadataKey{}).(Metadata)
 	md := make(Metadata, len(old)+1)
@@ -22,16 +26,35 @@ func WithMetadata(ctx context.Context, name, value string) context.Context {
 	return context.WithValue(ctx, metadataKey{}, md)
 }
 
-// MetadataFrom returns the metadata of the call handled by the handler that owns ctx, or nil outside the handler of a
-// call. It must not be modified.
+// MetadataFrom returns the metadata of the call or task handled by the handler that owns ctx. It returns nil if there
+// is none, and outside a handler. It must not be modified.
 func MetadataFrom(ctx context.Context) Metadata {
-	if h := handlingFrom(ctx); h != nil && h.request != nil {
+	switch h := handlingFrom(ctx); {
+	case h == nil:
+		return nil
+	case h.request != nil:
 		return h.request.Metadata
+	case h.running != nil:
+		return h.running.metadata
 	}
 	return nil
 }
 
-// outgoing returns the metadata of calls made with ctx.
+// with returns md and the metadata that ctx adds, which replaces values of md. The result may be md itself.
+func (md Metadata) with(ctx context.Context) Metadata {
+	added := outgoing(ctx)
+	if len(md) == 0 {
+		return added
+	}
+	if len(added) == 0 {
+		return md
+	}
+	all := maps.Clone(md)
+	maps.Copy(all, added)
+	return all
+}
+
+// outgoing returns the metadata of calls made and tasks submitted with ctx. It must not be modified.
 func outgoing(ctx context.Context) Metadata {
 	md, _ := ctx.Value(metadataKey{}).(Metadata)
 	return md

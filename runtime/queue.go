@@ -34,7 +34,8 @@ type Submission struct {
 	IsSubtasks bool
 	Options    TaskOptions
 
-	trace string // the submitter's traceparent
+	trace    string // the submitter's traceparent
+	metadata Metadata
 }
 
 // TaskOptions are the options of tasks. Nil and zero fields mean the worker's defaults.
@@ -227,8 +228,8 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 
 // Schedule adds or replaces the job id, which submits a task with payload p at each due time of cron. cron has five
 // fields, or six with seconds first. It may also be @every and a duration, or a descriptor such as @hourly. See package
-// cron. All instances together submit one task for each due time. Its id is job/<id>/<unix time>. Scheduling the same
-// job again changes nothing.
+// cron. All instances together submit one task for each due time. Its id is job/<id>/<unix time>. The tasks have the
+// metadata of ctx ([WithMetadata]). Scheduling the same job again changes nothing.
 //
 // With [Arguments] or [ChildProcess], which are options of [HandleJob], Schedule returns [ErrInvalidArgument].
 func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts ...JobOption) error {
@@ -239,7 +240,7 @@ func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts .
 	if err != nil {
 		return err
 	}
-	j := JobSpec{ID: id, Cron: cron, Worker: q.worker, Payload: payload}
+	j := JobSpec{ID: id, Cron: cron, Worker: q.worker, Payload: payload, Metadata: outgoing(ctx)}
 	for _, o := range opts {
 		if o != nil {
 			o.applyJob(&j.Options)

@@ -44,13 +44,14 @@ type Running struct {
 
 // attemptState is what an App knows of an attempt.
 type attemptState struct {
-	store   progressStore
-	batches atomic.Int64
-	trace   string
-	last    bool     // no attempt follows if this one fails
-	before  []string // log lines of earlier attempts
-	log     tasklog.Log
-	test    slog.Handler // receives the log lines instead, in a unit test of a handler
+	store    progressStore
+	batches  atomic.Int64
+	trace    string
+	metadata Metadata
+	last     bool     // no attempt follows if this one fails
+	before   []string // log lines of earlier attempts
+	log      tasklog.Log
+	test     slog.Handler // receives the log lines instead, in a unit test of a handler
 }
 
 // A progressStore is the part of a [backend.Store] that a Running uses.
@@ -116,7 +117,7 @@ type taskRun struct {
 // beginRun prepares the attempt of a claimed task.
 func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
 	r := &taskRun{worker: w, task: t, state: attemptState{
-		trace: t.Trace, before: t.Log, store: c.store, last: tasks.IsLast(t, w.Retries),
+		trace: t.Trace, before: t.Log, store: c.store, last: tasks.IsLast(t, w.Retries), metadata: t.Metadata,
 	}}
 	r.is = runningOf(t, &r.state)
 	r.handling = handling{app: c.app, running: &r.is}

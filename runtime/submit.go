@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -25,6 +27,7 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 		return nil, err
 	}
 	s.addContext(ctx)
+	s.trace, s.metadata = TraceFrom(ctx), outgoing(ctx)
 	if err := checkSubmission(s); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
@@ -74,6 +77,9 @@ func checkSubmission(s Submission) *Error {
 				len(p), backend.MaxMessage)
 		}
 	}
+	if err := backend.ValidateMetadata(s.metadata); err != nil {
+		return backend.Coded(err)
+	}
 	o := s.Options
 	for what, text := range map[string]string{"TaskID": o.ID, "UniqueKey": o.UniqueKey, "Batch": o.Batch} {
 		if len(text) > maxName {
@@ -119,7 +125,7 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	t := Task{
 		ID: id, Queue: s.Worker.Name, Status: backend.StatusPending, Weight: s.Worker.Weight, Payload: s.Payloads[i],
 		Fingerprint: s.Worker.Payload, UniqueKey: o.UniqueKey, RunAt: o.RunAt, Deadline: o.Deadline, Timeout: o.Timeout,
-		Retries: o.Retries, Source: s.Source, OnFailure: o.OnFailure, Trace: s.trace,
+		Retries: o.Retries, Source: s.Source, OnFailure: o.OnFailure, Trace: s.trace, Metadata: s.metadata,
 	}
 	if o.ID != "" {
 		t.ID = o.ID
@@ -183,6 +189,9 @@ func (c *core) requireWorker(ctx context.Context, queue string) error {
 
 // subtasks stores a batch of subtasks.
 func (c *core) subtasks(ctx context.Context, s Submission) ([]string, error) {
+	if err := c.inherit(ctx, &s); err != nil {
+		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
+	}
 	batch, all, undo := subtaskBatch(ctx, s)
 	ids, err := c.client.Subtasks(ctx, backend.Spawn{
 		Source: s.Source, Batch: batch, Now: s.Options.RunNow, Count: len(all), Fence: fenceOf(ctx, s.Source),
@@ -202,6 +211,22 @@ func subtaskBatch(ctx context.Context, s Submission) (batch string, all []backen
 		all[i].Task.Batch = batch
 	}
 	return batch, all, undo
+}
+
+// inherit adds the metadata of their source to subtasks, and its trace if ctx has none.
+func (c *core) inherit(ctx context.Context, s *Submission) error {
+	var from Metadata
+	if r := TaskFrom(ctx); r != nil && r.ID == s.Source { // whose trace is that of ctx
+		from = r.metadata
+	} else {
+		source, err := c.getTask(ctx, s.Source)
+		if err != nil {
+			return err
+		}
+		from, s.trace = source.Metadata, cmp.Or(s.trace, source.Trace)
+	}
+	s.metadata = from.with(ctx)
+	return backend.ValidateMetadata(s.metadata)
 }
 
 // fenceOf returns the fence of the attempt of source whose handler owns ctx, or 0 if ctx has no such handler.

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"encoding/json"
@@ -251,6 +252,8 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
 		Payloads: []json.RawMessage{old.Payload},
 		Options:  submitOptions(opts),
+		trace:    cmp.Or(TraceFrom(ctx), old.Trace),
+		metadata: Metadata(old.Metadata).with(ctx),
 	}
 	if s.Options.UniqueKey == "" {
 		s.Options.UniqueKey = old.UniqueKey
@@ -328,6 +331,9 @@ func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (string, 
 func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
 	t := newTask(s, 0, id)
 	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
+	if t.Task.Retries == nil {
+		t.Task.Retries = old.Retries
+	}
 	var stored []Task
 	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
 		stored, err = c.store.Insert(ctx, []backend.NewTask{t})

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"bad_hints_and_odd_texts", badHints},                  // they cost no task an attempt
 		{"abandoned_handlers", abandoned},                      // they are counted
 		{"middleware", middleware},                             // it sees all handlers and submissions
+		{"metadata_and_trace", metadata},                       // subtasks, SubtasksDone and retries inherit them
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()

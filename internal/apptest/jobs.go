@@ -39,6 +39,7 @@ func Jobs(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"two_leaders", twoLeaders},                       // they make one task per due time
 		{"functions", functions},                          // they have arguments of their own type
 		{"functions_in_child_process", childProcesses},
+		{"metadata", metadataOfJobs}, // of the job and of a manual run
 	} {
 		all.Go(func() { // parallel regardless of -parallel, because they mostly wait
 			t.Run(b.name, func(t *testing.T) {

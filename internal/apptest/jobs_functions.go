@@ -86,7 +86,8 @@ var pidWorker = af.Worker{Name: childQueue, Type: "Pids", Max: 4, Backoff: 100 *
 // handleInChild registers the job of childProcesses in the parent and in the child.
 func handleInChild(app *af.App) {
 	af.HandleJob(app, "in a child", "@every 1s", func(ctx context.Context, e errand) error {
-		_, err := af.NewQueue[[2]string, int](app, pidWorker).Submit(ctx, [2]string{strconv.Itoa(os.Getpid()), e.For})
+		_, err := af.NewQueue[[2]string, int](app, pidWorker).Submit(ctx, [2]string{strconv.Itoa(os.Getpid()),
+			e.For + af.MetadataFrom(ctx)["as"] + af.TraceFrom(ctx)})
 		return err
 	}, af.ChildProcess(), af.Arguments(errand{For: "a child"}))
 }
@@ -128,4 +129,15 @@ func childProcesses(w *jobs) {
 		}
 	}
 	w.must(app.DisableJob(w.Context(), "in a child"))
+	must(app.RunJob(af.WithTrace(with(w.Context(), "as", " run by hand "), trace1), "in a child"))(w.world)
+	for timeout := time.After(patience); ; {
+		select {
+		case said := <-got:
+			if said[1] == "a child run by hand "+trace1 {
+				return
+			}
+		case <-timeout:
+			w.Fatal("no child has the metadata and the trace of a manual run")
+		}
+	}
 }

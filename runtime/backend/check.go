@@ -68,9 +68,9 @@ func ValidateInsert(tasks []NewTask) error {
 // MaxMetadataName is the limit of a metadata name, in bytes. Names are part of the names of headers, which are short.
 const MaxMetadataName = 255 - len("af-md-")
 
-// ValidateMetadata returns an error if metadata can't be stored with a task or sent with a raw message. Names and values
-// together have at most MaxMetadata bytes, the same as those of a call. A name has 1 to MaxMetadataName bytes and no NUL
-// byte. Names and values are UTF-8.
+// ValidateMetadata returns an error if metadata can't be stored with a task or sent with a raw message. Names and
+// values together have at most MaxMetadata bytes, the same as those of a call. A name has 1 to MaxMetadataName bytes
+// and no NUL byte. Names and values are UTF-8.
 func ValidateMetadata(md map[string]string) error {
 	size := 0
 	for name, value := range md {
@@ -108,7 +108,7 @@ func ValidateSettle(settles []Settle) error {
 			return refusal("task %q: error details of %d bytes exceed the maximum of %d", e.ID, n, MaxDetails)
 		}
 		for _, d := range e.Error.Details {
-			if !d.Valid() {
+			if !ValidDetail(d) {
 				return refusal("task %q: error detail of type %+.80q is not JSON", e.ID, d.Type)
 			}
 		}
@@ -116,8 +116,8 @@ func ValidateSettle(settles []Settle) error {
 	return nil
 }
 
-// Valid reports whether all stores and transports accept a detail: its value is JSON and its type is UTF-8.
-func (d *ErrorDetail) Valid() bool { return utf8.ValidString(d.Type) && json.Valid(d.Value) }
+// ValidDetail reports whether all stores and transports accept a detail: its value is JSON and its type is UTF-8.
+func ValidDetail(d ErrorDetail) bool { return utf8.ValidString(d.Type) && json.Valid(d.Value) }
 
 // Check returns an error if a query is invalid, except for its cursor. It sets Limit and Bytes to their defaults if
 // they are 0.

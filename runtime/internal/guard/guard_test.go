@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -99,6 +100,29 @@ func TestTaskErrorHasThePanic(t *testing.T) {
 	} {
 		if e := guard.TaskError(tt.err); e.Code != tt.code || e.Message != tt.text {
 			t.Errorf("%v is stored as %s: %s", tt.err, e.Code, e.Message)
+		}
+	}
+}
+
+// Details that a store or a transport would refuse don't make the error undeliverable.
+func TestBoundedDetails(t *testing.T) {
+	for name, tt := range map[string]struct {
+		details []backend.ErrorDetail
+		want    string
+	}{
+		"fine":      {[]backend.ErrorDetail{{Type: "t", Value: json.RawMessage(`{"a":1}`)}}, "m"},
+		"too large": {[]backend.ErrorDetail{{Value: make(json.RawMessage, backend.MaxDetails+1)}},
+			"m (details over 64 kB omitted)"},
+		"not JSON":  {[]backend.ErrorDetail{{Value: json.RawMessage(`{`)}}, "m (details that are not JSON omitted)"},
+		"no value":  {[]backend.ErrorDetail{{Type: "t"}}, "m (details that are not JSON omitted)"},
+	} {
+		kept := 0
+		if name == "fine" {
+			kept = 1
+		}
+		e := guard.Bounded(&backend.Error{Code: backend.ErrAborted, Message: "m", Details: tt.details})
+		if e.Message != tt.want || len(e.Details) != kept {
+			t.Errorf("%s: %q with %d details", name, e.Message, len(e.Details))
 		}
 	}
 }

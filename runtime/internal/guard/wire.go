@@ -3,14 +3,12 @@ package guard
 import (
 	"errors"
 	"strings"
+	"slices"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-const (
-	maxMessage = 16 << 10
-	maxDetails = 64 << 10
-)
+const maxMessage = 16 << 10
 
 // ToWireError converts a handler's error to the one its caller gets: code, message and details of the Error in err,
 // unchanged, with OutcomeAnswered. It drops wrapping text, causes, and the Outcome of a call that the handler made.
@@ -29,13 +27,13 @@ func ToWireError(err error) *backend.Error {
 // Bounded bounds the message and the details of an error on the wire, in place.
 func Bounded(a *backend.Error) *backend.Error {
 	a.Message = backend.Text(a.Message, maxMessage)
-	size := 0
-	for _, d := range a.Details {
-		size += len(d.Type) + len(d.Value)
-	}
-	if size > maxDetails {
+	if backend.DetailsSize(a.Details) > backend.MaxDetails {
 		a.Details = nil
 		a.Message += " (details over 64 kB omitted)"
+	}
+	if slices.ContainsFunc(a.Details, func(d backend.ErrorDetail) bool { return !backend.ValidDetail(d) }) {
+		a.Details = nil
+		a.Message += " (details that are not JSON omitted)"
 	}
 	return a
 }

@@ -200,8 +200,9 @@ func (c *Catalog) Put(ctx context.Context, spec Spec) error {
 	})
 }
 
-// Run submits a task of a job immediately, regardless of its policies, and returns the task's id.
-func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
+// Run submits a task of a job immediately, regardless of its policies, and returns the task's id. If prepare, which may
+// change the new task, fails, Run returns its error.
+func (c *Catalog) Run(ctx context.Context, id string, prepare func(*backend.Task) error) (string, error) {
 	j, err := c.Get(ctx, id)
 	if err != nil {
 		return "", err
@@ -211,8 +212,12 @@ func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	task := runID(id, c.cfg.NewID())
+	n := j.task(task)
+	if err := prepare(&n.Task); err != nil {
+		return "", err
+	}
 	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-		_, err := c.tasks.Insert(ctx, []backend.NewTask{j.task(task)})
+		_, err := c.tasks.Insert(ctx, []backend.NewTask{n})
 		return err
 	})
 	if err != nil {

@@ -191,7 +191,7 @@ func (j *Document) decide(now time.Time, live bool) bool {
 func (j *Document) task(id string) backend.NewTask {
 	return backend.NewTask{Task: backend.Task{
 		ID: id, Queue: j.Queue, Status: backend.StatusPending, Weight: j.Weight, Payload: j.Payload,
-		Fingerprint: j.Fingerprint, Timeout: j.Timeout, Retries: j.Retries, Allow: j.Allow,
+		Fingerprint: j.Fingerprint, Timeout: j.Timeout, Retries: j.Retries, Allow: j.Allow, Metadata: j.Metadata,
 	}}
 }
 

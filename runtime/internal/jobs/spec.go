@@ -21,19 +21,20 @@ type Spec struct {
 // A Content has the properties of a job that a program sets. Two programs declare the same job if their contents are
 // equal.
 type Content struct {
-	Cron        string          `json:"cron"`
-	Zone        string          `json:"zone,omitempty"`
-	Queue       string          `json:"queue"`
-	Payload     json.RawMessage `json:"payload"`
-	Fingerprint string          `json:"fingerprint,omitempty"`
-	Weight      int             `json:"weight"`
-	Timeout     time.Duration   `json:"timeout,omitempty"`
+	Cron        string            `json:"cron"`
+	Zone        string            `json:"zone,omitempty"`
+	Queue       string            `json:"queue"`
+	Payload     json.RawMessage   `json:"payload"`
+	Fingerprint string            `json:"fingerprint,omitempty"`
+	Weight      int               `json:"weight"`
+	Timeout     time.Duration     `json:"timeout,omitempty"`
 	Retries     *int            `json:"retries,omitempty"`
-	Allow       []string        `json:"allow,omitempty"`
-	Missed      string          `json:"missed"`
-	Window      time.Duration   `json:"window,omitempty"`
-	Overlap     string          `json:"overlap"`
-	Declared    bool            `json:"declared,omitempty"`
+	Allow       []string          `json:"allow,omitempty"`
+	Missed      string            `json:"missed"`
+	Window      time.Duration     `json:"window,omitempty"`
+	Overlap     string            `json:"overlap"`
+	Declared    bool              `json:"declared,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"` // of its tasks
 }
 
 // Policies for missed due times.
@@ -86,6 +87,12 @@ func (s Spec) content() (Content, *backend.Error) {
 	case len(c.Payload) > maxJobPayload:
 		return c, backend.Errorf(backend.ErrResourceExhausted, "job %q: payload of %d bytes exceeds the maximum of %d", s.ID,
 			len(c.Payload), maxJobPayload).With(backend.OutcomeNotSent)
+	}
+	if err := backend.ValidateMetadata(c.Metadata); err != nil {
+		return c, backend.Errorf(backend.CodeOf(err), "job %q: %w", s.ID, err).With(backend.OutcomeNotSent)
+	}
+	if len(c.Metadata) == 0 {
+		c.Metadata = nil // as it will be read
 	}
 	if c.Zone == "UTC" {
 		c.Zone = ""

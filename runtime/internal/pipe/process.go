@@ -38,14 +38,15 @@ type Data struct {
 
 // A Task is one attempt at a task as sent to the child.
 type Task struct {
-	ID      string          `json:"id"`
-	Queue   string          `json:"queue"`
-	Attempt int             `json:"attempt"`
-	Fence   int64           `json:"fence"`
-	Source  string          `json:"source,omitempty"`
-	Trace   string          `json:"trace,omitempty"`
-	Payload json.RawMessage `json:"payload"`
-	Left    time.Duration   `json:"left,omitempty"` // until it times out; 0 means no limit
+	ID       string            `json:"id"`
+	Queue    string            `json:"queue"`
+	Attempt  int               `json:"attempt"`
+	Fence    int64             `json:"fence"`
+	Source   string            `json:"source,omitempty"`
+	Trace    string            `json:"trace,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Payload  json.RawMessage   `json:"payload"`
+	Left     time.Duration     `json:"left,omitempty"` // until it times out; 0 means no limit
 	Last    bool            `json:"last,omitempty"` // it fails if this attempt does
 
 	// Done counts the subtasks of the task DoneOf, if that isn't empty; then SubtasksDone runs.
