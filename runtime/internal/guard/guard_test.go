@@ -110,11 +110,11 @@ func TestBoundedDetails(t *testing.T) {
 		details []backend.ErrorDetail
 		want    string
 	}{
-		"fine":      {[]backend.ErrorDetail{{Type: "t", Value: json.RawMessage(`{"a":1}`)}}, "m"},
+		"fine": {[]backend.ErrorDetail{{Type: "t", Value: json.RawMessage(`{"a":1}`)}}, "m"},
 		"too large": {[]backend.ErrorDetail{{Value: make(json.RawMessage, backend.MaxDetails+1)}},
 			"m (details over 64 kB omitted)"},
-		"not JSON":  {[]backend.ErrorDetail{{Value: json.RawMessage(`{`)}}, "m (details that are not JSON omitted)"},
-		"no value":  {[]backend.ErrorDetail{{Type: "t"}}, "m (details that are not JSON omitted)"},
+		"not JSON": {[]backend.ErrorDetail{{Value: json.RawMessage(`{`)}}, "m (details that are not JSON omitted)"},
+		"no value": {[]backend.ErrorDetail{{Type: "t"}}, "m (details that are not JSON omitted)"},
 	} {
 		kept := 0
 		if name == "fine" {
