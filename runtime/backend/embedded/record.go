@@ -35,17 +35,35 @@ const (
 	uncommitted = 2 // Spawn has not committed it
 )
 
-// The columns that scanRecord reads. A head has NULL for the large ones.
+// The columns that scanRecord reads. A head has NULL for the large ones. Columns that are mostly NULL are read as one
+// JSON object, because each column of a result costs an allocation.
 const (
 	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started,
-		ended, error_code, error_message, subtasks, trace, allow, retried_by, ifnull(wrong_since, 0), max_crashes, suspect,
-		retries, EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
-	taskColumns = plainColumns + "progress, result, log, error_details, payload, metadata "
+		ended, error_code, error_message, trace, retried_by, ifnull(wrong_since, 0), max_crashes,
+		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
+	headRare = `'{"subtasks":' || ifnull(subtasks, 'null') || ',"allow":' || ifnull(allow, 'null') ||
+		',"suspect":' || ifnull(suspect, 'null') || ',"retries":' || ifnull(retries, 'null')`
+
+	taskColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries, error_details, metadata)
+		IS NOT NULL THEN ` + headRare + ` || ',"details":' || ifnull(error_details, 'null') || ',"metadata":' ||
+		ifnull(metadata, 'null') || '}' END, progress, result, log, payload `
+	headColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries) IS NOT NULL THEN ` + headRare +
+		` || '}' END, NULL, NULL, NULL, NULL `
 
 	selectTask = "SELECT " + taskColumns + "FROM task LEFT JOIN payload ON payload.seq = task.seq "
-	selectHead = "SELECT " + plainColumns + "NULL, NULL, NULL, NULL, NULL, NULL FROM task "
+	selectHead = "SELECT " + headColumns + "FROM task "
 )
+
+// rareColumns are the columns that are read as one JSON object.
+type rareColumns struct {
+	Subtasks *backend.SubtaskCounts `json:"subtasks"`
+	Allow    []string               `json:"allow"`
+	Suspect  *backend.Suspect       `json:"suspect"`
+	Retries  *int                   `json:"retries"`
+	Details  []backend.ErrorDetail  `json:"details"`
+	Metadata map[string]string      `json:"metadata"`
+}
 
 // A record is a task and its row.
 type record struct {
@@ -58,18 +76,16 @@ type record struct {
 func scanRecord(rows *sql.Rows) (*record, error) {
 	var x struct { // a single allocation for all scanned variables
 		record
-		due, deadline, started, ended, wrong                            int64
-		retries                                                         sql.NullInt64
-		code, message, details, subtasks, log, allow, suspect, metadata sql.NullString
+		due, deadline, started, ended, wrong int64
+		code, message, log, rare             sql.NullString
 	}
 	r := &x.record
 	t := &r.Task
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &x.due, &x.deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint,
 		(*int64)(&t.Timeout),
-		&x.started, &x.ended, &x.code, &x.message, &x.subtasks, &t.Trace, &x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes,
-		&x.suspect, &x.retries, &t.Spawned, &t.Gated, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, &x.details,
-		(*[]byte)(&t.Payload), &x.metadata)
+		&x.started, &x.ended, &x.code, &x.message, &t.Trace, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &t.Spawned, &t.Gated,
+		&x.rare, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
@@ -81,35 +97,25 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	t.Started, t.Ended, t.WrongVersionSince = instant.Time(x.started), instant.Time(x.ended), instant.Time(x.wrong)
 	if x.code.Valid {
 		t.Error = &backend.TaskError{Code: backend.Code(x.code.String), Message: x.message.String}
-		if err := decodeColumn(t.ID, "error details", x.details, &t.Error.Details); err != nil {
-			return nil, err
-		}
-	}
-	if err := decodeColumn(t.ID, "metadata", x.metadata, &t.Metadata); err != nil {
-		return nil, err
-	}
-	if x.retries.Valid {
-		t.Retries = new(int(x.retries.Int64))
 	}
 	if x.log.Valid {
 		t.Log = strings.Split(x.log.String, "\n")
 	}
-	if err := decodeColumn(t.ID, "allow", x.allow, &t.Allow); err != nil {
-		return nil, err
+	if x.rare.Valid {
+		return r, r.setRare(x.rare.String)
 	}
-	if t.Suspect, err = scanSuspect(t.ID, x.suspect); err != nil {
-		return nil, err
-	}
-	return r, decodeColumn(t.ID, "subtasks", x.subtasks, &t.Subtasks)
+	return r, nil
 }
 
-// decodeColumn decodes a column that has JSON or NULL.
-func decodeColumn(id, what string, text sql.NullString, into any) error {
-	if !text.Valid {
-		return nil
+// setRare sets the fields of rareColumns.
+func (r *record) setRare(text string) error {
+	var c rareColumns
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return backend.Errorf(backend.ErrDataLoss, "decoding task %q: %w", r.ID, err)
 	}
-	if err := json.Unmarshal([]byte(text.String), into); err != nil {
-		return backend.Errorf(backend.ErrDataLoss, "decoding %s of task %q: %w", what, id, err)
+	r.Subtasks, r.Allow, r.Suspect, r.Retries, r.Metadata = c.Subtasks, c.Allow, c.Suspect, c.Retries, c.Metadata
+	if r.Error != nil {
+		r.Error.Details = c.Details
 	}
 	return nil
 }
