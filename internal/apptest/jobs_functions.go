@@ -129,11 +129,11 @@ func childProcesses(w *jobs) {
 		}
 	}
 	w.must(app.DisableJob(w.Context(), "in a child"))
-	must(app.RunJob(af.WithTrace(with(w.Context(), "as", " run by hand "), trace1), "in a child"))(w.world)
+	must(app.RunJob(af.WithTrace(with(w.Context(), "as", " run manually "), trace1), "in a child"))(w.world)
 	for timeout := time.After(patience); ; {
 		select {
 		case said := <-got:
-			if said[1] == "a child run by hand "+trace1 {
+			if said[1] == "a child run manually "+trace1 {
 				return
 			}
 		case <-timeout:
