@@ -38,7 +38,8 @@
 //   - [Timeout] and [WaitForReady] are options of a generated client, each a [CallOption]. Timeout is a
 //     [TimeoutOption], which is an option of tasks and jobs, too.
 //   - [App.Call] calls a method by its name, without a generated client.
-//   - [WithMetadata] adds [Metadata] to the calls made and the tasks submitted with a context. [MetadataFrom] returns it in the handler.
+//   - [WithMetadata] adds [Metadata] to the calls made and the tasks submitted with a context. [MetadataFrom] returns it
+//     in the handler.
 //   - [ClientMiddleware] wraps the [Caller] that sends each [Call]. [ServerMiddleware] wraps the [Handler] that handles
 //     each [Request].
 //   - [MaxInFlight] limits the calls in flight.
