@@ -131,7 +131,7 @@
 //   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage].
 //     [App.NodeHistory] returns each [NodeSample] of a machine. [NodeFacts] sets what an App reports of its machine.
 //
-// Package health serves Ready and Health over HTTP, for probes.
+// Package health serves Ready and Health over HTTP, for probes. Package httpstatus carries errors over HTTP.
 //
 // # Testing
 //

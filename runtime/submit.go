@@ -182,7 +182,8 @@ func (c *core) requireWorker(ctx context.Context, queue string) error {
 	}
 	c.forgetDead(ctx, present)
 	if len(present) == 0 {
-		return Errorf(ErrFailedPrecondition, "no worker of queue %q is running%s", queue, c.app.location()).With(OutcomeNotSent)
+		return Errorf(ErrFailedPrecondition, "no worker of queue %q is running%s", queue, c.app.location()).
+			With(OutcomeNotSent)
 	}
 	return nil
 }

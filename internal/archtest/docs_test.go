@@ -15,7 +15,8 @@ import (
 func TestDocumentsMentionExistingNames(t *testing.T) {
 	packages := map[string]string{
 		"af": "runtime", "executor": "runtime/executor", "timefmt": "runtime/timefmt", "snowflake": "runtime/snowflake",
-		"logs": "runtime/logs", "health": "runtime/health", "aftest": "runtime/aftest", "memory": "runtime/backend/memory",
+		"logs": "runtime/logs", "health": "runtime/health",
+		"httpstatus": "runtime/httpstatus", "aftest": "runtime/aftest", "memory": "runtime/backend/memory",
 		"embedded": "runtime/backend/embedded", "servers": "runtime/backend/servers", "auto": "runtime/backend/auto",
 	}
 	declared := map[string]map[string]bool{}

@@ -121,6 +121,7 @@ var arrows = []row{
 			"runtime/internal/testhook",
 			"internal/fault"}, nil}, // users simulate their handlers with the faults that the engine is simulated with
 	{"runtime/health", []string{"runtime"}, nil},
+	{"runtime/httpstatus", []string{"runtime/backend"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend", "runtime/internal/retry", "runtime/internal/signal"}, nil},
 	{"runtime/logs", []string{"runtime/backend", "runtime/internal/oserror", "runtime/internal/safepath"}, nil},
 	{"runtime/timefmt", []string{"runtime/backend"}, []string{"github.com/lestrrat-go/strftime"}},

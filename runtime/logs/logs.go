@@ -21,8 +21,8 @@
 // every user can create files, such as /tmp, files of other users are not written to.
 //
 // The console (standard error) gets the same records as text, or as JSON ([Options.JSON]). With [Options.ConsoleOnly]
-// there are no files, and nothing is written to disk. With [Options.FilesOnly] the console gets only the two lines about
-// failures of the files that the next section describes.
+// there are no files, and nothing is written to disk. With [Options.FilesOnly] the console gets only the two lines
+// about failures of the files that the next section describes.
 //
 // # Failures
 //

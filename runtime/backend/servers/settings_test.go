@@ -25,7 +25,8 @@ var changed = map[string]string{
 	"max_pool": "7", "pool_size": "7", "connect_timeout": "7s", "dial_timeout": "7s", "heartbeat": "7s", "vhost": "other",
 	"quorum": "true", "enabled": "true", "ca_file": "missing.pem", "server_name": "other", "start_degraded": "true",
 	"cert_file": "missing.pem", "key_file": "missing.key",
-	"logger.path": "other", "level": "debug", "console": "false", "format": "json", "tasks.retention.age": "7s", "tasks.retention.max": "7",
+	"logger.path": "other", "level": "debug", "console": "false",
+	"format": "json", "tasks.retention.age": "7s", "tasks.retention.max": "7",
 	"workers.QUEUE.max": "7", "retries": "7", "timeout": "7s", "backoff": "7s", "backoff_max": "7s",
 	"tasks.lease": "7s", "tasks.wrong_version_after": "7s", "tasks.ip": "192.0.2.7",
 }

@@ -1,11 +1,13 @@
 package prelude
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,6 +28,7 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 	"github.com/afgen/afgen/runtime/executor"
 	"github.com/afgen/afgen/runtime/health"
+	"github.com/afgen/afgen/runtime/httpstatus"
 	"github.com/afgen/afgen/runtime/logs"
 	"github.com/afgen/afgen/runtime/snowflake"
 	"github.com/afgen/afgen/runtime/timefmt"
