@@ -43,8 +43,8 @@ func (f SubmitterFunc) SubmitTasks(ctx context.Context, s Submission) ([]string,
 
 // SubmitMiddleware wraps the [Submitter] through which the App submits tasks, that is, Submit, Store, SubmitMany and
 // Subtasks of its queues, also in child processes. The first middleware sees a [Submission] first and its result last.
-// It sees all tasks of SubmitMany or Subtasks at once. It may change the context and the Submission, or return a result
-// without submitting it.
+// It sees all tasks of SubmitMany or Subtasks at once. It may change the Submission and the context, for example by
+// [WithMetadata], or return a result without submitting it.
 //
 // [App.RetryTask] does not pass it, since it copies a task that did. Neither do the tasks of jobs, nor those that the
 // runtime submits for SubtasksDone. [WorkerMiddleware] sees them all.

@@ -21,19 +21,19 @@ func TestMiddlewareInChild(t *testing.T) {
 	_, q := isolate(t, func(app *af.App) {
 		af.RegisterWorker(app, jobWorker, &job{same})
 	}, childMiddleware(&parent, false)...)
-	id := must(q.Submit(t.Context(), action{Do: "submit", N: 1}))(t)
+	id := must(q.Submit(af.WithMetadata(t.Context(), "tenant", "a"), action{Do: "submit", N: 1}))(t)
 	got := must(q.Wait(t.Context(), id))(t)
 	var seen []string
 	if err := json.Unmarshal(must(q.Get(t.Context(), id))(t).Progress, &seen); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{`iso 1 {"do":"submit","n":1}`, "submits to job", "iso <nil>"}; !slices.Equal(seen, want) {
+	if want := []string{`iso of a {"do":"submit","n":1}`, "submits to job", "iso <nil>"}; !slices.Equal(seen, want) {
 		t.Errorf("the child has seen %q, want %q", seen, want)
 	}
 	if got.PID == os.Getpid() || got.Text != fmt.Sprint("result of middleware in ", got.PID) {
 		t.Errorf("got %+v", got)
 	}
-	if seen, want := parent.take(), []string{"submits to iso", "job 1 1", "job <nil>"}; !slices.Equal(seen, want) {
+	if seen, want := parent.take(), []string{"submits to iso", "job of b 1", "job <nil>"}; !slices.Equal(seen, want) {
 		t.Errorf("the parent has seen %q, want %q", seen, want)
 	}
 }
@@ -80,7 +80,7 @@ func childMiddleware(seen *trail, child bool) []af.AppOption {
 		if a.Do == "refuse" {
 			return nil, af.Permanent(af.NewError(af.ErrPermissionDenied, "refused"))
 		}
-		seen.add("%s %d %s", r.Queue, r.Attempt, r.Payload)
+		seen.add("%s of %s %s", r.Queue, af.MetadataFrom(ctx)["tenant"], r.Payload)
 		result, err := next(ctx, r)
 		seen.add("%s %v", r.Queue, err)
 		if err != nil {
@@ -101,6 +101,9 @@ func childMiddleware(seen *trail, child bool) []af.AppOption {
 	})
 	submit := submitting(func(ctx context.Context, s af.Submission, next af.Submitter) ([]string, error) {
 		seen.add("submits to %s", s.Worker.Name)
+		if child {
+			ctx = af.WithMetadata(ctx, "tenant", "b")
+		}
 		return next.SubmitTasks(ctx, s)
 	})
 	return []af.AppOption{worker, submit}
