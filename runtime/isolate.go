@@ -19,8 +19,8 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// How a task of a worker with isolation=process runs: package tasks calls the worker's handler, which is runChild. It starts
-// this program again in a child process (package pipe). There, main opens and starts an App: openChild and
+// How a task of a worker with isolation=process runs: package tasks calls the worker's handler, which is runChild. It
+// starts this program again in a child process (package pipe). There, main opens and starts an App: openChild and
 // childProcess.start. handleHere calls the registered worker, and the process exits.
 
 // ChildMemory limits the memory, in bytes, of each child process that runs a task of a worker with isolation=process.
@@ -198,7 +198,7 @@ var handleHereName = stack.Name((*App).handleHere)
 // middleware runs, too.
 func (c *core) handlerOf(w *WorkerSpec) (TaskHandler, error) {
 	if w.Isolation == "process" && !c.app.settings.child.off {
-		return c.runChild, nil
+		return func(ctx context.Context, t *Running) (json.RawMessage, error) { return c.runChild(ctx, t) }, nil
 	}
 	return c.app.taskHandler(w)
 }

@@ -55,7 +55,7 @@ func SubmitMiddleware(m ...func(Submitter) Submitter) AppOption {
 // taskHandler returns the handler of a worker's tasks in this process, wrapped in the middleware.
 func (a *App) taskHandler(w *WorkerSpec) (TaskHandler, error) {
 	if len(a.settings.worker) == 0 {
-		return w.call, nil
+		return func(ctx context.Context, t *Running) (json.RawMessage, error) { return w.call(ctx, t) }, nil
 	}
 	h := TaskHandler(func(ctx context.Context, t *Running) (result json.RawMessage, err error) {
 		defer guard.Recover(&err)
