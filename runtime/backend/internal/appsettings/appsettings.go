@@ -10,8 +10,8 @@ import (
 	"github.com/afgen/afgen/runtime/logs"
 )
 
-// From returns the settings in the sections tasks, workers and logger. A Config that wasn't parsed, whose Logger is zero, has no
-// log in its settings.
+// From returns the settings in the sections tasks, workers and logger. A Config that wasn't parsed, whose Logger is
+// zero, has no log in its settings.
 func From(cfg config.Config) backend.Settings {
 	s := backend.Settings{
 		IP: cfg.Tasks.IP, Lease: cfg.Tasks.Lease, WrongVersionAfter: cfg.Tasks.WrongVersionAfter,
