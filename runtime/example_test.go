@@ -81,6 +81,36 @@ func ExampleHandleJob() {
 	// success <nil>
 }
 
+// A function without arguments is a job, too.
+func ExampleHandleJobFunc() {
+	ctx := context.Background()
+	app, err := af.Open(ctx, memory.New(), quiet())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer app.Shutdown(ctx)
+	af.HandleJobFunc(app, "vacuum", "30 3 * * *", func(ctx context.Context) error {
+		fmt.Println("attempt", af.TaskFrom(ctx).Attempt)
+		return nil
+	}, af.Zone("Europe/Berlin"))
+	if err := app.Start(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	id, err := app.RunJob(ctx, "vacuum")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	task, err := app.WaitTask(ctx, id)
+	fmt.Println(task.Status, err)
+	// Output:
+	// attempt 1
+	// success <nil>
+}
+
 // A job's function submits tasks and makes calls through the queues and clients that it closes over.
 func ExampleHandleJob_submit() {
 	ctx := context.Background()

@@ -39,13 +39,13 @@ type JobOptions struct {
 	// For HandleJob only.
 	Arguments    any
 	ChildProcess bool
-	ofHandleJob  string // the last of these two options that was given
+	hasArguments bool // Arguments was given, maybe as nil
 }
 
 // checkPut returns an error if options are set that only HandleJob supports.
 func (s JobSpec) checkPut() error {
 	switch {
-	case s.Options.Arguments != nil || s.Options.ofHandleJob == "Arguments":
+	case s.Options.Arguments != nil || s.Options.hasArguments:
 		return Errorf(ErrInvalidArgument, "job %q: Arguments is an option of HandleJob; jobs of queue %q have a payload",
 			s.ID, s.Worker.Name).With(OutcomeNotSent)
 	case s.Options.ChildProcess:
@@ -149,14 +149,14 @@ func Overlap(p OverlapPolicy) JobOption { return jobOption(func(o *JobOptions) {
 func Disabled() JobOption { return jobOption(func(o *JobOptions) { o.Disabled = true }) }
 
 // Arguments sets the argument of the function of [HandleJob]: a value of its parameter's type. The default is the zero
-// value.
+// value. With [HandleJobFunc], Start returns [ErrInvalidArgument].
 func Arguments(v any) JobOption {
-	return jobOption(func(o *JobOptions) { o.Arguments, o.ofHandleJob = v, "Arguments" })
+	return jobOption(func(o *JobOptions) { o.Arguments, o.hasArguments = v, true })
 }
 
-// ChildProcess runs the function of [HandleJob] in a child process.
+// ChildProcess runs the function of [HandleJob] or [HandleJobFunc] in a child process.
 func ChildProcess() JobOption {
-	return jobOption(func(o *JobOptions) { o.ChildProcess, o.ofHandleJob = true, "ChildProcess" })
+	return jobOption(func(o *JobOptions) { o.ChildProcess = true })
 }
 
 // A DeclaredJob is an //af:schedule of a worker. Generated code lists them in the [Worker].
@@ -208,7 +208,10 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 		spec.Isolation = "process"
 	}
 	var args A
-	if given := j.Options.Arguments; given != nil {
+	_, without := any(args).(noArguments)
+	if given := j.Options.Arguments; without && j.Options.hasArguments {
+		spec.Err = Errorf(ErrInvalidArgument, "HandleJobFunc %q: the function takes no arguments, but Arguments is given", id)
+	} else if given != nil {
 		v, ok := given.(A)
 		if !ok {
 			spec.Err = Errorf(ErrInvalidArgument, "%s: the function takes %T, but Arguments is %T",
@@ -242,6 +245,22 @@ func handledJob(queue string) string {
 	}
 	return ""
 }
+
+// HandleJobFunc is [HandleJob] for a function without arguments. With [Arguments], Start returns [ErrInvalidArgument].
+func HandleJobFunc(r Registrar, id, cron string, fn func(ctx context.Context) error, opts ...JobOption) {
+	var run func(context.Context, noArguments) error
+	if fn != nil {
+		run = func(ctx context.Context, _ noArguments) error { return fn(ctx) }
+	}
+	HandleJob(r, id, cron, run, opts...)
+}
+
+// noArguments is the payload of a job of [HandleJobFunc]. It decodes from any payload: tasks that were submitted when
+// the job had arguments still run.
+type noArguments struct{}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (*noArguments) UnmarshalJSON([]byte) error { return nil }
 
 const (
 	handledQueue = "job."
