@@ -83,6 +83,7 @@
 //     [VoidQueue.Get] returns the task.
 //   - [App.WaitTask], [App.GetTask] and [App.TaskStatus], which returns a [Status], do so for any queue. [ResultOf]
 //     decodes the result of a task.
+//   - [TaskError] is why a task failed or was stopped.
 //   - [App.Tasks] lists tasks: see [TaskQuery], [TaskSort] and [TaskPage]. [Retention] determines how long finished
 //     ones are kept.
 //
@@ -96,7 +97,8 @@
 // A [Job] submits a task at each due time of a cron expression, or calls a function. All instances together submit one
 // task for each due time, even if processes die. A worker declares its jobs by //af:schedule.
 //
-//   - [VoidQueue.Schedule] adds a job that submits tasks of a queue. [HandleJob] registers a function as a job.
+//   - [VoidQueue.Schedule] adds a job that submits tasks of a queue. [HandleJob] registers a function as a job,
+//     and [HandleJobFunc] one without arguments.
 //   - [Zone], [AllowIPs], [Missed] with a [MissedPolicy], [MissedWindow], [Overlap] with an [OverlapPolicy], [Disabled],
 //     Retries and Timeout are their options, each a [JobOption]. HandleJob also has [Arguments] and [ChildProcess].
 //   - [App.Job] returns a job. [App.Jobs] lists jobs: see [JobQuery], [JobSort] and [JobPage].

@@ -37,6 +37,7 @@ var aliases = map[string]alias{
 	"Status":        {typ: reflect.TypeFor[af.Status]()},
 	// for stores and the engine
 	"Task":      {reflect.TypeFor[af.Task](), []string{"Allowed", "Head", "Refund", "Size"}},
+	"TaskError": {typ: reflect.TypeFor[af.TaskError]()},
 	"TaskPage":  {typ: reflect.TypeFor[af.TaskPage]()},
 	"TaskQuery": {reflect.TypeFor[af.TaskQuery](), []string{"Check", "Takes"}}, // for stores
 	"TaskSort":  {typ: reflect.TypeFor[af.TaskSort]()},

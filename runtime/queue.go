@@ -333,7 +333,7 @@ func outcome(t Task) error {
 	case t.Error == nil:
 		return Errorf(ErrUnknown, "task %s is %s", t.ID, t.Status).With(OutcomeAnswered)
 	}
-	return NewError(t.Error.Code, t.Error.Message).With(OutcomeAnswered)
+	return t.Error.Err()
 }
 
 // first returns the id of a submission of one task.

@@ -21,7 +21,7 @@ import (
 //	Weight            int                    // -1000 to 1000; heavier tasks of a queue run first
 //	Payload           json.RawMessage        // the argument of Run
 //	Result            json.RawMessage        // the result of Run; nil unless Status is StatusSuccess
-//	Error             *backend.TaskError     // Code, Message, Details of the last failure or stop; nil after success
+//	Error             *TaskError             // of the last failure or the stop; nil after success
 //	Progress          json.RawMessage        // the last value given to Running.Progress
 //	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
 //	Attempt           int                    // attempts begun; a snoozed or released attempt does not count
@@ -54,8 +54,22 @@ import (
 //
 // Its methods:
 //
-//	Suspected() bool // reports whether it may have crashed the process that ran it
+//	Suspected() bool      // reports whether it may have crashed the process that ran it
+//	String() string       // its id, queue, status, attempt and error, without payload and result
+//	LogValue() slog.Value // the same as a group, for package log/slog
 type Task = backend.Task
+
+// A TaskError is why the last attempt of a [Task] failed, or why the task was stopped. Its fields:
+//
+//	Code    Code   // the kind of failure
+//	Message string // for people
+//
+// Its methods, all of which accept nil:
+//
+//	Err() error           // the error as an Error, for errors.Is and Detail; nil for nil
+//	String() string       // the code and the message
+//	LogValue() slog.Value // the same, for package log/slog
+type TaskError = backend.TaskError
 
 // A Status is the state of a task. Its values are [StatusWaiting], [StatusPending], [StatusRunning], [StatusRetrying]
 // and the final ones [StatusSuccess], [StatusFailed] and [StatusStopped]. Its methods:
