@@ -53,7 +53,7 @@
 //
 //   - [VoidQueue.Submit], [VoidQueue.Store] and [VoidQueue.SubmitMany] submit tasks.
 //   - [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker], Retries and Timeout are their options, each
-//     a [SubmitOption].
+//     a [SubmitOption]. [Created] tells whether the task is new.
 //   - [SubmittedID] returns the id with which a submission can be repeated if its outcome is unknown.
 //   - [SubmitMiddleware] wraps the [Submitter] that submits each [Submission].
 //
@@ -83,6 +83,7 @@
 //     [VoidQueue.Get] returns the task.
 //   - [App.WaitTask], [App.GetTask] and [App.TaskStatus], which returns a [Status], do so for any queue. [ResultOf]
 //     decodes the result of a task.
+//   - [App.WaitTree] waits for a task with all of its subtasks, and returns a [Tree].
 //   - [TaskError] is why a task failed or was stopped.
 //   - [App.Tasks] lists tasks: see [TaskQuery], [TaskSort] and [TaskPage]. [Retention] determines how long finished
 //     ones are kept.

@@ -51,6 +51,31 @@ func ExampleVoidQueue_Submit() {
 	// Output: cat.png.100 <nil>
 }
 
+// Submit a task at most once for each order, and see whether this call did it.
+func ExampleCreated() {
+	ctx := context.Background()
+	app, err := af.Open(ctx, memory.New(), quiet())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer app.Shutdown(ctx)
+	if err := app.Start(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	queue := NewResizeQueue(app)
+	for range 2 {
+		var created bool
+		id, err := queue.Submit(ctx, Picture{Name: "cat.png"}, af.TaskID("cover-of-order-7"), af.Created(&created))
+		fmt.Println(id, created, err)
+	}
+	// Output:
+	// cover-of-order-7 true <nil>
+	// cover-of-order-7 false <nil>
+}
+
 // The rest of this file is generated code.
 
 type ResizeQueue struct{ af.Queue[Picture, Thumbnail] }

@@ -72,6 +72,28 @@ func TestAllMethodsOfAppInChild(t *testing.T) {
 	}
 }
 
+func TestWaitTreeInChild(t *testing.T) {
+	app, q := isolate(t, nil)
+	got, err := do(t, q, action{Do: "wait tree"})
+	if err != nil || got.Text != "true true 2" || got.More != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tree := must(app.WaitTree(ctx, must(q.Submit(ctx, action{Do: "parent of waiter"}))(t)))(t)
+	sub := must(app.Tasks(ctx, af.TaskQuery{Source: tree.Task.ID}))(t).Tasks[0]
+	if sub.Error == nil || sub.Error.Code != af.ErrFailedPrecondition || tree.Failed != 1 {
+		t.Errorf("waiting for its own tree: %v, tree %v", sub, tree)
+	}
+}
+
+func TestCreatedInChild(t *testing.T) {
+	_, q := isolate(t, nil)
+	if got, err := do(t, q, action{Do: "created"}); err != nil || got.Text != "true false" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestInProcessStartsNoChild(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.InProcess())

@@ -198,6 +198,35 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 			_, err = q.Wait(ctx, ids[0])
 		}
 		return me, err
+	case "wait tree", "wait own tree":
+		q := af.NewQueue[action, report](w.app, isoWorker)
+		id, err := q.Submit(ctx, action{Do: "parent"})
+		if d.Do == "wait own tree" {
+			id = r.Source
+		}
+		if err != nil {
+			return me, err
+		}
+		tree, err := w.app.WaitTree(ctx, id)
+		me.More = tree.Succeeded
+		me.Text = fmt.Sprint(tree.Task.ID == id, tree.Done == nil, tree.Total)
+		return me, err
+	case "parent", "parent of waiter":
+		sub := action{Do: "say"}
+		if d.Do == "parent of waiter" {
+			sub.Do = "wait own tree"
+		}
+		_, err := af.NewQueue[action, report](w.app, isoWorker).Subtasks(ctx, r.ID, []action{sub})
+		return me, err
+	case "created":
+		q := af.NewQueue[int, int](w.app, jobWorker)
+		var first, second bool
+		_, err := q.Submit(ctx, 1, af.TaskID("created in a child"), af.Created(&first))
+		if err == nil {
+			_, err = q.Submit(ctx, 1, af.TaskID("created in a child"), af.Created(&second))
+		}
+		me.Text = fmt.Sprint(first, second)
+		return me, err
 	case "all methods":
 		me.Text = callAllMethods(ctx, w.app)
 		return me, nil

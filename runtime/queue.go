@@ -48,6 +48,7 @@ type TaskOptions struct {
 	Timeout       time.Duration
 	Retries       *int
 	RequireWorker bool
+	Created       *bool // see the option Created
 
 	Batch     string
 	RunNow    bool
@@ -110,6 +111,21 @@ func RequireWorker() SubmitOption {
 	return submitOption(func(o *TaskOptions) { o.RequireWorker = true })
 }
 
+// Created sets *created to whether the submission has stored its task: true, or false if [TaskID] or [UniqueKey] has
+// found an existing one. With [VoidQueue.SubmitMany] it is true if all tasks are new. If the submission fails, *created
+// is false, although the task may be stored if the error has [OutcomeUnknown]. In a transaction it is true only if the
+// transaction commits. Use a variable of its own for each submission.
+func Created(created *bool) SubmitOption {
+	return submitOption(func(o *TaskOptions) { o.Created = created })
+}
+
+// report sets the variable of the option Created, if it was given.
+func (o *TaskOptions) report(created bool) {
+	if o.Created != nil {
+		*o.Created = created
+	}
+}
+
 // Batch names a call to Subtasks, so that repeating the call submits nothing twice. Without it, calls are numbered in
 // the order in which a handler makes them. Handlers that call Subtasks from several goroutines must set it.
 func Batch(key string) SubtaskOption { return subtaskOption(func(o *TaskOptions) { o.Batch = key }) }
@@ -135,7 +151,7 @@ func NewVoidQueue[P any](t TaskClient, w Worker) VoidQueue[P] { return VoidQueue
 
 // Submit stores a task, wakes a worker and returns the task's id. Once Submit has returned a nil error, the task will
 // run, even if processes or servers fail. If the error has [OutcomeUnknown], the task may have been stored: see
-// [SubmittedID].
+// [SubmittedID]. [Created] tells a new task from an existing one.
 func (q VoidQueue[P]) Submit(ctx context.Context, p P, opts ...SubmitOption) (string, error) {
 	return first(q.submit(ctx, []P{p}, Submission{Options: submitOptions(opts)}))
 }
@@ -256,6 +272,7 @@ func (q VoidQueue[P]) submit(ctx context.Context, ps []P, s Submission) ([]strin
 	if q.tasks == nil {
 		return nil, q.unmade()
 	}
+	s.Options.report(false)
 	if len(ps) > 1 && (s.Options.ID != "" || s.Options.UniqueKey != "") {
 		return nil, Errorf(ErrInvalidArgument, "TaskID and UniqueKey need exactly one payload, not %d", len(ps)).
 			With(OutcomeNotSent)

@@ -22,6 +22,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 
 // submit stores the tasks of a submission. It is the end of the chain of submit middleware.
 func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
+	s.Options.report(false)
 	c, err := a.active()
 	if err != nil {
 		return nil, err
@@ -46,7 +47,8 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 	for i := range s.Payloads {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
-	ids, err := c.client.Insert(ctx, tasks)
+	ids, created, err := c.client.Insert(ctx, tasks)
+	s.Options.report(err == nil && created > 0 && created == len(tasks))
 	err = withSubmittedID(err, tasks)
 	if err != nil && len(ids) > 0 { // repeating the call would submit the first tasks twice
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are stored, possibly more: %w", len(ids), len(tasks), err)
@@ -110,8 +112,8 @@ func checkSubmission(s Submission) *Error {
 	default:
 		return Errorf(ErrInvalidArgument, "unknown failure policy %q", o.OnFailure)
 	}
-	if s.IsSubtasks && (o.ID != "" || o.UniqueKey != "") {
-		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID and UniqueKey")
+	if s.IsSubtasks && (o.ID != "" || o.UniqueKey != "" || o.Created != nil) {
+		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID, UniqueKey and Created")
 	}
 	if s.IsSubtasks && s.Source == "" {
 		return NewError(ErrInvalidArgument, "Subtasks: the id of the source is empty")
@@ -129,6 +131,9 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	}
 	if o.ID != "" {
 		t.ID = o.ID
+	}
+	if o.Created != nil {
+		t.Batch = rand.Text()
 	}
 	if o.Weight != nil {
 		t.Weight = *o.Weight

@@ -61,29 +61,15 @@ func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 // [ErrFailedPrecondition] for tasks that can't end before the handler returns: the task itself, and its subtasks that
 // wait for it to succeed.
 func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
-	if _, err := a.active(); err != nil {
+	by, err := a.waiter(ctx, id)
+	if err != nil {
 		return Task{}, err
-	}
-	if err := outsideTx(ctx, "waiting for a task"); err != nil {
-		return Task{}, err
-	}
-	by := ""
-	if r := TaskFrom(ctx); r != nil {
-		by = r.ID
-	}
-	if by == id {
-		return Task{}, Errorf(ErrFailedPrecondition, "task %s can't wait for itself: it ends when its handler returns", id).
-			With(OutcomeNotSent)
 	}
 	return a.process.WaitTask(ctx, id, by)
 }
 
 // pollEverywhere makes the workers of a queue poll the store, on all instances.
 func (c *core) pollEverywhere(queue string) { c.bus.Publish(tasks.TopicPoll, []string{queue}) }
-
-func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
-	return p.app.core.tasks.Wait(ctx, id, by)
-}
 
 // A TaskQuery selects tasks for [App.Tasks]. A zero field does not restrict. Its fields:
 //
@@ -233,6 +219,8 @@ func (f *finals) drop(id string) {
 // If the task has not ended, RetryTask returns [ErrFailedPrecondition]. If another task with its unique key has not
 // ended, it returns [ErrAlreadyExists].
 func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
+	options := submitOptions(opts)
+	options.report(false)
 	c, err := a.active()
 	if err != nil {
 		return "", err
@@ -251,7 +239,7 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	s := Submission{
 		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
 		Payloads: []json.RawMessage{old.Payload},
-		Options:  submitOptions(opts),
+		Options:  options,
 		trace:    cmp.Or(TraceFrom(ctx), old.Trace),
 		metadata: Metadata(old.Metadata).with(ctx),
 	}
@@ -267,18 +255,22 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	if err := checkSubmission(s); err != nil {
 		return "", err.With(OutcomeNotSent)
 	}
-	return c.retryTask(ctx, &old, s)
+	id, created, err := c.retryTask(ctx, &old, s)
+	options.report(created)
+	return id, err
 }
 
 // retryTask marks a task as retried by a new task, and then inserts the new task. The first call to set the mark
 // chooses the new task's id. A call that finds a mark without a task inserts that task. So there is exactly one retry,
-// even if calls are interrupted or concurrent.
-func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
+// even if calls are interrupted or concurrent. If s has the option Created, created reports whether this call inserted
+// it.
+func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (id string, created bool, err error) {
 	job, err := c.jobOf(ctx, old)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	id, joined := s.Options.ID, true
+	joined := true
+	id = s.Options.ID
 	if id == "" {
 		if id = c.app.NewID(); job != "" {
 			id = jobs.RetryID(job, id)
@@ -287,63 +279,66 @@ func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (string, 
 	by := old.RetriedBy
 	if by == "" && s.Options.RequireWorker {
 		if err := c.requireWorker(ctx, old.Queue); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 	if by == "" {
 		if by, err = c.markRetried(ctx, old.ID, "", id); err != nil {
-			return "", err
+			return "", false, err
 		}
 		joined = by != id
 	}
 	if joined {
 		t, err := c.getTask(ctx, by)
 		if err == nil && t.RetryOf == old.ID {
-			return by, nil
+			return by, false, nil
 		}
 		if err != nil && CodeOf(err) != ErrNotFound {
-			return "", err
+			return "", false, err
 		}
 	}
 	err = c.jobs.CountTask(ctx, job, by)
 	if err == nil {
-		err = c.insertRetry(ctx, old, s, by)
+		created, err = c.insertRetry(ctx, old, s, by)
 	}
 	if err != nil {
 		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded && code != ErrCanceled {
 			c.unmarkRetried(ctx, old.ID, by)
 		}
-		return "", err
+		return "", false, err
 	}
 	if joined { // the call that set the mark may have removed it
 		if _, err := c.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
-			return "", err
+			return "", false, err
 		}
 	}
 	c.client.Wake(old.Queue, []string{by})
 	if len(old.Allow) > 0 {
 		c.pollEverywhere(old.Queue)
 	}
-	return by, nil
+	return by, created, nil
 }
 
-// insertRetry inserts the task that retries a finished one.
-func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
+// insertRetry inserts the task that retries a finished one. created is as for retryTask.
+func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) (created bool, err error) {
 	t := newTask(s, 0, id)
 	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
 	if t.Task.Retries == nil {
 		t.Task.Retries = old.Retries
 	}
 	var stored []Task
-	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
 		stored, err = c.store.Insert(ctx, []backend.NewTask{t})
 		return err
 	})
-	if err == nil && (stored[0].RetryOf != old.ID || stored[0].ID != id) {
-		return Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s", stored[0].ID,
-			old.ID).With(OutcomeNotSent)
+	if err != nil {
+		return false, err
 	}
-	return err
+	if stored[0].RetryOf != old.ID || stored[0].ID != id {
+		return false, Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s",
+			stored[0].ID, old.ID).With(OutcomeNotSent)
+	}
+	return tasks.Created(&stored[0], &t.Task), nil
 }
 
 func (c *core) getTask(ctx context.Context, id string) (t Task, err error) {

@@ -30,7 +30,7 @@ import (
 //	Suspect           *backend.Suspect       // set while it may have crashed its process; see Suspected
 //	Fence             int64                  // raised each time that a process claims it
 //	Source            string                 // id of the task that has it as a subtask; "" for other tasks
-//	Batch             string                 // the call to Subtasks that submitted it
+//	Batch             string                 // the call that submitted it, for subtasks and with Created
 //	OnFailure         FailurePolicy          // how its failure affects its sibling subtasks
 //	Spawned           bool                   // it has subtasks
 //	Subtasks          *backend.SubtaskCounts // Total, Succeeded, Failed, Stopped, Finished; nil until all ended

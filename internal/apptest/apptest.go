@@ -42,6 +42,8 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"subtasks_finish_once", subtasksFinish},               // a finished set has its counts
 		{"failed_source_stops_waiting_subtasks", failedSource}, // it stops no others
 		{"stop_reaches_tree", stopTree},                        // a late success doesn't undo it
+		{"wait_tree", waitTree},                                // it waits for all levels and SubtasksDone
+		{"created_once", createdOnce},                          // of concurrent submissions, one has created the task
 		{"batch_survives_sweeps", sweptBatch},                  // sweeps run while it is inserted
 		{"bad_hints_and_odd_texts", badHints},                  // they cost no task an attempt
 		{"abandoned_handlers", abandoned},                      // they are counted

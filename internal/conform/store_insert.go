@@ -3,6 +3,8 @@ package conform
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 var insertBehaviours = []behaviour{
 	{"keeps_document", insertKeeps},             // a task is stored as it was given
 	{"existing_id", insertTwice},                // an insert returns the stored task and overwrites nothing
+	{"existing_batch", insertTells},             // the batch of a stored task tells whose insert has stored it
 	{"unique_key", insertUnique},                // a queue has one live task of a key; the key is free when the task ends
 	{"unique_key_at_once", insertUniqueAtOnce},  // many inserts make one task
 	{"same_id_at_once", insertAtOnce},           // many inserts make one task, and all return it
@@ -92,6 +95,33 @@ func insertTwice(w *world) {
 	there = w.get("same")
 	w.same("its result", there.Result, json.RawMessage(`2`))
 	w.same("after its end", w.insert(w.task(id("same")))[0], there.Head())
+}
+
+func insertTells(w *world) {
+	batch := func(name string) func(*backend.NewTask) { return func(n *backend.NewTask) { n.Task.Batch = name } }
+	for _, twice := range []string{"first", "second"} {
+		for _, with := range []func(*backend.NewTask){id("a"), unique("k")} {
+			if got := w.insert(w.task(with, batch(twice)))[0].Batch; got != "first" {
+				w.Errorf("inserted as %s: has batch %q", twice, got)
+			}
+		}
+	}
+	w.same("read again", w.get("a").Batch, "first")
+	for range 3 {
+		name := w.next("task")
+		own := many(w, func(i int) bool {
+			mine := fmt.Sprint("batch", i)
+			got, err := w.Store.Insert(w.ctx(), []backend.NewTask{w.task(id(name), unique(name), batch(mine))})
+			if err != nil {
+				w.Error(err)
+				return false
+			}
+			return got[0].Batch == mine
+		})
+		if n := len(slices.DeleteFunc(own, func(mine bool) bool { return !mine })); n != 1 {
+			w.Errorf("%d inserts have stored one task", n)
+		}
+	}
 }
 
 func insertUnique(w *world) {

@@ -59,8 +59,8 @@ type Task struct {
 	// Suspect is set while the task may have killed a process that ran it.
 	Suspect *Suspect `json:"suspect,omitempty"`
 
-	// Source is the task that this one is a subtask of. Batch identifies the call to Subtasks that made it. OnFailure is
-	// the effect of its failure on its siblings.
+	// Source is the task that this one is a subtask of. Batch identifies the call to Subtasks that made it; of other tasks
+	// the submission, or it is empty. OnFailure is the effect of its failure on its siblings.
 	Source    string        `json:"source,omitempty"`
 	Batch     string        `json:"batch,omitempty"`
 	OnFailure FailurePolicy `json:"on_failure,omitempty"`

@@ -81,6 +81,7 @@ const (
 	opNow       op[none, time.Time]                     = "now"
 	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
 	opWait      op[argsWait, backend.Task]              = "wait"
+	opWaitTree  op[argsWait, backend.SubtaskCounts]     = "wait tree"
 	opSnowflake op[none, string]                        = "snowflake"
 	opDocGet    op[string, backend.Doc]                 = "doc get"
 	opDocPut    op[argsDoc, int64]                      = "doc put"

@@ -21,6 +21,9 @@ type Parent interface {
 	StopTasks(ctx context.Context, s backend.Stop) error
 	// WaitTask waits for a task, on behalf of the handler of the task by if by isn't empty.
 	WaitTask(ctx context.Context, id, by string) (backend.Task, error)
+	// WaitTree waits for the tree of a task, on behalf of the handler of the task by if by isn't empty. It returns the
+	// number of tasks in the tree, by status.
+	WaitTree(ctx context.Context, id, by string) (backend.SubtaskCounts, error)
 	// Snowflake returns an id that sorts by time.
 	Snowflake(ctx context.Context) (string, error)
 }
@@ -85,6 +88,9 @@ var operations = sync.OnceValue(func() map[string]serve {
 	})
 	on(ops, opWait, func(ctx context.Context, p Parent, w argsWait) (backend.Task, error) {
 		return p.WaitTask(ctx, w.ID, w.By)
+	})
+	on(ops, opWaitTree, func(ctx context.Context, p Parent, w argsWait) (backend.SubtaskCounts, error) {
+		return p.WaitTree(ctx, w.ID, w.By)
 	})
 	on(ops, opSnowflake, func(ctx context.Context, p Parent, _ none) (string, error) {
 		return p.Snowflake(ctx)

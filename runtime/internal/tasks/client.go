@@ -20,13 +20,15 @@ type Client struct {
 	// stopped handles tasks that were stopped or told to stop. It returns the sources whose subtasks may all be
 	// finished.
 	stopped func(tasks []backend.Task) (sources []string)
+	// finished handles a source whose set of subtasks is finished.
+	finished func(source string)
 }
 
 // NewClient returns the Client of a child process. wake publishes hints.
 func NewClient(ports *backend.Ports, log *slog.Logger, requests *retry.Requester,
 	wake func(queue string, ids []string)) *Client {
 	// the parent handles them
-	return &Client{ports, ports.Store, log, requests, wake, func([]backend.Task) []string { return nil }}
+	return &Client{ports, ports.Store, log, requests, wake, func([]backend.Task) []string { return nil }, func(string) {}}
 }
 
 // Requests retries store operations for callers.

@@ -112,3 +112,9 @@ func (e *Engine) notifyStopped(tasks []backend.Task) (sources []string) {
 	}
 	return sources
 }
+
+// notifyFinished notifies waiters of a finished set of subtasks.
+func (e *Engine) notifyFinished(source string) {
+	e.waits.notify([]string{source})
+	e.endEvents.add([]string{source})
+}

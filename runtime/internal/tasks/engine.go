@@ -135,7 +135,7 @@ func New(cfg Config) *Engine {
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
 	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost),
-		e.queueHint, e.notifyStopped}
+		e.queueHint, e.notifyStopped, e.notifyFinished}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)

@@ -43,16 +43,29 @@ func (c *Client) openGate(ctx context.Context, source string) {
 	}
 }
 
+// finish finishes the set of a source if no subtask is live.
 func (c *Client) finish(ctx context.Context, source string) {
-	var queue string
-	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
-		_, queue, err = c.store.Finish(ctx, source)
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) error {
+		_, err := c.finishSet(ctx, source)
 		return err
 	})
 	c.DeferToSweeper("finish subtasks", source, err)
+}
+
+// finishSet is one try of finish. It returns whether the set is finished. Then the task that runs SubtasksDone exists,
+// if the source's worker has it.
+func (c *Client) finishSet(ctx context.Context, source string) (finished bool, err error) {
+	finished, queue, err := c.store.Finish(ctx, source)
+	if err != nil {
+		return false, err
+	}
 	if queue != "" {
 		c.Wake(queue, []string{source + DoneSuffix})
 	}
+	if finished {
+		c.finished(source)
+	}
+	return finished, nil
 }
 
 // stopDescendants stops all descendants of a source. It returns those whose own subtasks may all be finished.

@@ -9,41 +9,50 @@ import (
 )
 
 // Insert stores tasks in batches and returns their ids; after an error, the ids of the tasks stored before it. It
-// repeats writes with an unknown outcome, which is safe because tasks have ids.
-func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
-	ids := make([]string, 0, len(tasks))
+// repeats writes with an unknown outcome, which is safe because tasks have ids. created is the number of tasks that
+// this call has stored, as opposed to those that existed. It is exact for tasks whose Batch is unique to the call.
+func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) (ids []string, created int, err error) {
+	ids = make([]string, 0, len(tasks))
 	for part := range backend.SplitInsert(tasks, MaxInsertBytes) {
 		var stored []backend.Task
 		insert := func(ctx context.Context) (err error) {
 			stored, err = c.store.Insert(ctx, part)
 			return err
 		}
-		var err error
 		if backend.TxFrom(ctx) != nil { // only the caller that began the transaction can retry it after an error
 			if err = insert(ctx); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 		} else {
 			err = c.requests.Do(ctx, insert)
 		}
 		if err != nil {
-			return ids, err
+			return ids, created, err
 		}
 		for i, t := range stored {
 			want := &part[i].Task
 			if t.ID == want.ID && t.Queue != want.Queue {
-				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s already exists in queue %q, not %q",
+				return ids, created, backend.Errorf(backend.ErrAlreadyExists, "task %s already exists in queue %q, not %q",
 					t.ID, t.Queue, want.Queue).With(backend.OutcomeNotSent)
 			}
 			if want.Source != "" && (t.Source != want.Source || t.Batch != want.Batch) {
-				return ids, backend.Errorf(backend.ErrAlreadyExists,
+				return ids, created, backend.Errorf(backend.ErrAlreadyExists,
 					"task %s already exists and is not a subtask of %s in batch %q",
 					t.ID, want.Source, want.Batch).With(backend.OutcomeNotSent)
+			}
+			if Created(&t, want) {
+				created++
 			}
 			ids = append(ids, t.ID)
 		}
 	}
-	return ids, nil
+	return ids, created, nil
+}
+
+// Created reports whether a stored task is the one to insert, and not one that existed, given a Batch that is unique to
+// the insertion. If a repeated insertion finds the task of an earlier try, that is its own.
+func Created(stored, want *backend.Task) bool {
+	return stored.ID == want.ID && stored.Batch == want.Batch
 }
 
 // maxRespawns is how often a batch of subtasks is inserted again because a part was discarded or belongs to another
@@ -94,7 +103,7 @@ func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string,
 
 // spawn inserts a batch of subtasks and commits it.
 func (c *Client) spawn(ctx context.Context, s backend.Spawn, tasks []backend.NewTask) ([]string, error) {
-	ids, err := c.Insert(ctx, tasks)
+	ids, _, err := c.Insert(ctx, tasks)
 	if err != nil {
 		return nil, err
 	}

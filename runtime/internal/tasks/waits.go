@@ -19,25 +19,41 @@ const (
 
 // Wait waits for a task, on behalf of the handler of the task by if by isn't empty.
 func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) {
+	var t backend.Task
+	err := e.poll(ctx, id, func() (ended bool, err error) {
+		if t, err = e.Ports.Store.Get(ctx, id); err != nil || t.Status.Final() {
+			return true, err
+		}
+		if by != "" && t.Gated && e.needs(ctx, t, by) {
+			return true, backend.Errorf(backend.ErrFailedPrecondition,
+				"handler of task %[2]s waits for its subtask %[1]s, which can't start before the handler returns: "+
+					"use SubtasksDone, or submit with RunNow", id, by).With(backend.OutcomeNotSent)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return backend.Task{}, err
+	}
+	return t, nil
+}
+
+// poll calls check until it returns true: at once, when the waiters for id are notified, and after pauses of up to 2 s.
+// While the store is unavailable it continues.
+func (e *Engine) poll(ctx context.Context, id string, check func() (bool, error)) error {
 	ch := e.waits.add(id)
 	defer e.waits.remove(id, ch)
 	untold := time.NewTimer(e.WaitUntold)
 	defer untold.Stop()
 	pause, long := waitFirst, false
 	for {
-		t, err := e.Ports.Store.Get(ctx, id)
+		ended, err := check()
 		switch code := backend.CodeOf(err); {
-		case err == nil && t.Status.Final():
-			return t, nil
-		case err == nil && by != "" && t.Gated && e.needs(ctx, t, by):
-			return backend.Task{}, backend.Errorf(backend.ErrFailedPrecondition,
-				"handler of task %[2]s waits for its subtask %[1]s, which "+
-					"can't start before the handler returns: use SubtasksDone, or submit with RunNow",
-				id, by).With(backend.OutcomeNotSent)
+		case err == nil && ended:
+			return nil
 		case ctx.Err() != nil:
-			return backend.Task{}, waited(ctx, id)
+			return waited(ctx, id)
 		case err != nil && code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded:
-			return backend.Task{}, backend.AsError(err)
+			return backend.AsError(err)
 		case err == nil && long && !t.Gated && t.Started.IsZero():
 			e.WaitsLong(ctx, &t)
 		}
@@ -51,10 +67,10 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 			long = true
 		case <-ctx.Done():
 			timer.Stop()
-			return backend.Task{}, waited(ctx, id)
+			return waited(ctx, id)
 		case <-e.ctx.Done():
 			timer.Stop()
-			return backend.Task{}, backend.Errorf(backend.ErrUnavailable, "app shut down while waiting for task %s", id)
+			return backend.Errorf(backend.ErrUnavailable, "app shut down while waiting for task %s", id)
 		}
 		timer.Stop()
 	}
