@@ -79,7 +79,7 @@ const (
 )
 
 // NewError returns an Error for a handler to return. Its details travel to the caller as JSON, with at most 64 kB
-// together. The caller reads them with [Detail].
+// together, and are stored with a task. The caller, and the waiter or reader of the task, read them with [Detail].
 func NewError(code Code, message string, details ...any) *Error {
 	return backend.NewError(code, message, details...)
 }

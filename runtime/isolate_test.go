@@ -87,6 +87,14 @@ func TestWaitTreeInChild(t *testing.T) {
 	}
 }
 
+func TestErrorDetailsOfTaskInChild(t *testing.T) {
+	_, q := isolate(t, nil)
+	_, err := do(t, q, action{Do: "detail"})
+	if detail, ok := af.Detail[action](err); !ok || detail.Text != "far" || af.CodeOf(err) != af.ErrOutOfRange {
+		t.Errorf("%v with detail %v", err, detail)
+	}
+}
+
 func TestCreatedInChild(t *testing.T) {
 	_, q := isolate(t, nil)
 	if got, err := do(t, q, action{Do: "created"}); err != nil || got.Text != "true false" {

@@ -218,6 +218,8 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 		}
 		_, err := af.NewQueue[action, report](w.app, isoWorker).Subtasks(ctx, r.ID, []action{sub})
 		return me, err
+	case "detail":
+		return me, af.Permanent(fmt.Errorf("wrapped: %w", af.NewError(af.ErrOutOfRange, "too far", action{Text: "far"})))
 	case "created":
 		q := af.NewQueue[int, int](w.app, jobWorker)
 		var first, second bool

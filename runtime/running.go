@@ -176,7 +176,7 @@ func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {
 	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // Report logs panics
 		errorLogFrom(ctx).Warn("task failed, error redacted", "error", err)
 	}
-	return &backend.TaskError{Code: e.Code, Message: e.Message}
+	return guard.Stored(e)
 }
 
 // Backoff implements tasks.Run.

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"failed_source_stops_waiting_subtasks", failedSource}, // it stops no others
 		{"stop_reaches_tree", stopTree},                        // a late success doesn't undo it
 		{"wait_tree", waitTree},                                // it waits for all levels and SubtasksDone
+		{"error_details", errorDetails},                        // a waiter and SubtasksDone get them
 		{"created_once", createdOnce},                          // of concurrent submissions, one has created the task
 		{"batch_survives_sweeps", sweptBatch},                  // sweeps run while it is inserted
 		{"bad_hints_and_odd_texts", badHints},                  // they cost no task an attempt

@@ -76,6 +76,52 @@ func waitTree(w *world) {
 	}
 }
 
+// errorDetails reads the details of a failed subtask's error as its waiter, and in SubtasksDone.
+func errorDetails(w *world) {
+	type limit struct{ Most, Used int }
+	want := limit{10, 11}
+	seen := make(chan error, 1)
+	app := w.open(func(app *af.App) {
+		af.RegisterWorker(app, jobWorker, &collector{
+			job{func(_ context.Context, n int) (int, error) {
+				if n == 0 {
+					return 0, nil
+				}
+				return 0, af.Permanent(af.NewError(af.ErrResourceExhausted, "full", "other", want))
+			}}, seen,
+		})
+	})
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	q := af.NewQueue[int, int](app, jobWorker)
+	source := must(q.Submit(ctx, 0))(w)
+	id := must(q.Subtasks(ctx, source, []int{1}))(w)[0]
+	_, failed := q.Wait(ctx, id)
+	for what, err := range map[string]error{
+		"waiter": failed, "task": must(app.GetTask(ctx, id))(w).Error.Err(), "SubtasksDone": <-seen,
+	} {
+		if got, ok := af.Detail[limit](err); !ok || got != want || !errors.Is(err, af.ErrResourceExhausted) {
+			w.Errorf("%s: %v with detail %v", what, err, got)
+		}
+	}
+}
+
+// collector is a job whose SubtasksDone sends the errors of the subtasks.
+type collector struct {
+	job
+	seen chan error
+}
+
+func (c *collector) SubtasksDone(ctx context.Context, _ int, s af.Subtasks) error {
+	for t, err := range s.All(ctx) {
+		if err == nil {
+			err = t.Error.Err()
+		}
+		c.seen <- err
+	}
+	return nil
+}
+
 // createdOnce submits the same tasks from two Apps at once: one call has created each, and all others have found it.
 func createdOnce(w *world) {
 	apps := []*af.App{w.open(nil), w.open(nil, af.IP("192.0.2.2"))}

@@ -14,7 +14,7 @@ func (e *TaskError) Err() error {
 	if e == nil {
 		return nil
 	}
-	return &Error{Code: e.Code, Message: e.Message, Outcome: OutcomeAnswered}
+	return &Error{Code: e.Code, Message: e.Message, Outcome: OutcomeAnswered, Details: e.Details}
 }
 
 // String returns the code and the message, or "" if e is nil.

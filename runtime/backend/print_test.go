@@ -35,7 +35,8 @@ func TestTasksPrintWithoutPayloads(t *testing.T) {
 		Log: []string{secret},
 	}
 	failed := task
-	failed.Error = &backend.TaskError{Code: backend.ErrNotFound, Message: "no such picture"}
+	failed.Error = &backend.TaskError{Code: backend.ErrNotFound, Message: "no such picture",
+		Details: backend.NewError("", "", secret).Details}
 	var none *backend.TaskError
 	for _, tt := range []struct {
 		name                  string
@@ -72,7 +73,11 @@ func TestErrOfTaskError(t *testing.T) {
 	if err := none.Err(); err != nil {
 		t.Errorf("no error: %v", err)
 	}
-	err := (&backend.TaskError{Code: backend.ErrNotFound, Message: "no"}).Err()
+	err := (&backend.TaskError{Code: backend.ErrNotFound, Message: "no",
+		Details: backend.NewError("", "", 7).Details}).Err()
+	if n, ok := backend.Detail[int](err); !ok || n != 7 {
+		t.Errorf("detail %d, %v", n, ok)
+	}
 	if e := backend.Coded(err); e.Code != backend.ErrNotFound || e.Message != "no" ||
 		e.Outcome != backend.OutcomeAnswered {
 		t.Errorf("%#v", e)

@@ -44,7 +44,19 @@ func TaskError(err error) *backend.TaskError {
 	if p, ok := errors.AsType[*PanicError](err); ok { // readers of the task need the position of the bug
 		e.Message = strings.Replace(e.Message, PanicMessage, PanicMessage+": "+p.String(), 1)
 	}
-	return &backend.TaskError{Code: e.Code, Message: e.Message}
+	return Stored(e)
+}
+
+// Stored returns an error in the form in which it is stored with a task. It omits details that no store accepts, which
+// [backend.NewError] doesn't make.
+func Stored(e *backend.Error) *backend.TaskError {
+	t := &backend.TaskError{Code: e.Code, Message: e.Message}
+	for _, d := range e.Details {
+		if d.Valid() {
+			t.Details = append(t.Details, d)
+		}
+	}
+	return t
 }
 
 // Undecoded marks the error of a payload that does not decode, which a retry with the same program can't fix.
