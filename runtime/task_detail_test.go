@@ -88,12 +88,13 @@ func TestErrorDetailsOfAttempts(t *testing.T) {
 			return 1, nil
 		})
 		id := must(q.Submit(t.Context(), 1))(t)
-		for _, want := range []space{{Used: 1}, {Used: 2}, {}} {
-			attempt := must(app.GetTask(t.Context(), id))(t).Attempt
-			for must(app.GetTask(t.Context(), id))(t).Attempt == attempt {
+		for i, want := range []space{{Used: 1}, {Used: 2}, {}} {
+			task := must(app.GetTask(t.Context(), id))(t)
+			for task.Status != af.StatusRetrying || task.Attempt != i+1 {
 				time.Sleep(time.Second)
+				task = must(app.GetTask(t.Context(), id))(t)
 			}
-			got, ok := af.Detail[space](must(app.GetTask(t.Context(), id))(t).Error.Err())
+			got, ok := af.Detail[space](task.Error.Err())
 			if got != want || ok != (want != space{}) {
 				t.Errorf("detail %v, %v; want %v", got, ok, want)
 			}
