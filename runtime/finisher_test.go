@@ -178,7 +178,8 @@ func TestHangingCoordinatorDelaysNoResult(t *testing.T) {
 		}
 		close(events.held)
 		time.Sleep(time.Second)
-		if n := events.ended.Load(); n < bound || n > bound+2 { // one event was being sent
+		// One event was being sent, and each try to finish the set of the source adds one.
+		if n := events.ended.Load(); n < bound || n > bound+10 {
 			t.Errorf("%d ids were published", n)
 		}
 		if n := events.most.Load(); n > 65<<10 {

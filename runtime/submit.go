@@ -112,8 +112,11 @@ func checkSubmission(s Submission) *Error {
 	default:
 		return Errorf(ErrInvalidArgument, "unknown failure policy %q", o.OnFailure)
 	}
-	if s.IsSubtasks && (o.ID != "" || o.UniqueKey != "" || o.Created != nil) {
-		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID, UniqueKey and Created")
+	if s.IsSubtasks && (o.ID != "" || o.UniqueKey != "") {
+		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID and UniqueKey")
+	}
+	if s.IsSubtasks && o.Created != nil {
+		return NewError(ErrInvalidArgument, "Subtasks does not support Created")
 	}
 	if s.IsSubtasks && s.Source == "" {
 		return NewError(ErrInvalidArgument, "Subtasks: the id of the source is empty")
