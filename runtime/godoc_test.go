@@ -28,7 +28,6 @@ var aliases = map[string]alias{
 	"Code":          {typ: reflect.TypeFor[af.Code]()},
 	"Condition":     {typ: reflect.TypeFor[af.Condition]()},
 	"Error":         {typ: reflect.TypeFor[af.Error]()},
-	"ErrorDetail":   {reflect.TypeFor[af.ErrorDetail](), []string{"Valid"}}, // for stores
 	"FailurePolicy": {typ: reflect.TypeFor[af.FailurePolicy]()},
 	"Instance":      {typ: reflect.TypeFor[af.Instance]()},
 	"MethodInfo":    {typ: reflect.TypeFor[af.MethodInfo]()},

@@ -52,7 +52,7 @@ func TaskError(err error) *backend.TaskError {
 func Stored(e *backend.Error) *backend.TaskError {
 	t := &backend.TaskError{Code: e.Code, Message: e.Message}
 	for _, d := range e.Details {
-		if d.Valid() {
+		if backend.ValidDetail(d) {
 			t.Details = append(t.Details, d)
 		}
 	}

@@ -45,7 +45,7 @@ func (w *treeWait) refuseOwn(ctx context.Context, id string) error {
 		err := w.e.poll(ctx, at, func() (_ bool, err error) {
 			t, err = w.e.Ports.Store.Get(ctx, at)
 			return true, err
-		})
+		}, nil)
 		if backend.CodeOf(err) == backend.ErrNotFound {
 			break
 		}
@@ -106,7 +106,7 @@ func (w *treeWait) set(ctx context.Context, source string) error {
 			return false, err
 		}
 		return w.e.finishSet(ctx, source)
-	})
+	}, nil)
 }
 
 // subtasks counts the subtasks of a finished set, and waits for their trees.
@@ -125,7 +125,7 @@ func (w *treeWait) subtasks(ctx context.Context, source string, depth int) error
 			}
 			q.Cursor = page.Cursor
 			return true, nil
-		})
+		}, nil)
 		if err != nil {
 			return err
 		}

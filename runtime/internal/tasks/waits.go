@@ -30,6 +30,10 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 					"use SubtasksDone, or submit with RunNow", id, by).With(backend.OutcomeNotSent)
 		}
 		return false, nil
+	}, func() {
+		if !t.Gated && t.Started.IsZero() {
+			e.WaitsLong(ctx, &t)
+		}
 	})
 	if err != nil {
 		return backend.Task{}, err
@@ -38,13 +42,14 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 }
 
 // poll calls check until it returns true: at once, when the waiters for id are notified, and after pauses of up to 2 s.
-// While the store is unavailable it continues.
-func (e *Engine) poll(ctx context.Context, id string, check func() (bool, error)) error {
+// While the store is unavailable it continues. long, if not nil, is called once after a check that returned false, when
+// the wait has lasted for e.WaitUntold.
+func (e *Engine) poll(ctx context.Context, id string, check func() (bool, error), long func()) error {
 	ch := e.waits.add(id)
 	defer e.waits.remove(id, ch)
 	untold := time.NewTimer(e.WaitUntold)
 	defer untold.Stop()
-	pause, long := waitFirst, false
+	pause, isLong := waitFirst, false
 	for {
 		ended, err := check()
 		switch code := backend.CodeOf(err); {
@@ -54,17 +59,17 @@ func (e *Engine) poll(ctx context.Context, id string, check func() (bool, error)
 			return waited(ctx, id)
 		case err != nil && code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded:
 			return backend.AsError(err)
-		case err == nil && long && !t.Gated && t.Started.IsZero():
-			e.WaitsLong(ctx, &t)
+		case err == nil && isLong && long != nil:
+			long()
 		}
-		long = false
+		isLong = false
 		timer := time.NewTimer(retry.Jitter(pause))
 		select {
 		case <-ch:
 		case <-timer.C:
 			pause = min(2*pause, waitMost)
 		case <-untold.C:
-			long = true
+			isLong = true
 		case <-ctx.Done():
 			timer.Stop()
 			return waited(ctx, id)
