@@ -52,7 +52,7 @@
 // Submit:
 //
 //   - [VoidQueue.Submit], [VoidQueue.Store] and [VoidQueue.SubmitMany] submit tasks.
-//   - [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker], Retries and Timeout are their options, each
+//   - [Delay], [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker], Retries and Timeout are their options, each
 //     a [SubmitOption]. [Created] tells whether the task is new.
 //   - [SubmittedID] returns the id with which a submission can be repeated if its outcome is unknown.
 //   - [SubmitMiddleware] wraps the [Submitter] that submits each [Submission].

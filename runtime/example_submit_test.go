@@ -76,6 +76,31 @@ func ExampleCreated() {
 	// cover-of-order-7 false <nil>
 }
 
+// Delay a task by a duration, so that the clock of this machine does not matter.
+func ExampleDelay() {
+	ctx := context.Background()
+	app, err := af.Open(ctx, memory.New(), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer app.Shutdown(ctx)
+	if err := app.Start(ctx); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	queue := NewResizeQueue(app)
+	id, err := queue.Submit(ctx, Picture{Name: "cat.png", Width: 100}, af.Delay(10*time.Minute))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	task, err := queue.Get(ctx, id)
+	fmt.Println(task.Status, task.RunAt.Sub(task.Created).Round(time.Second), err)
+	// Output: waiting 10m0s <nil>
+}
+
 // The rest of this file is generated code.
 
 type ResizeQueue struct{ af.Queue[Picture, Thumbnail] }

@@ -223,7 +223,7 @@ func TestCallWithoutInstanceFailsAtOnceInChild(t *testing.T) {
 }
 
 func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
-	_, q := isolate(t, func(app *af.App) {
+	app, q := isolate(t, func(app *af.App) {
 		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n + os.Getpid(), nil }})
 	})
 	got, err := do(t, q, action{Do: "submit", N: 1000})
@@ -233,6 +233,11 @@ func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
 	// more than the requests in flight that are allowed
 	if got, err = do(t, q, action{Do: "ids", N: 2000}); err != nil || got.More != 2000 {
 		t.Errorf("%d ids of 2,000, %v", got.More, err)
+	}
+	got, err = do(t, q, action{Do: "delay", N: 1})
+	if task := must(app.GetTask(t.Context(), got.Text))(t); err != nil ||
+		task.RunAt.Sub(task.Created).Round(time.Minute) != time.Hour {
+		t.Errorf("created at %v, due at %v, %v", task.Created, task.RunAt, err)
 	}
 	_, err = do(t, q, action{Do: "get", Text: "nobody"})
 	wantError(t, err, af.ErrNotFound, af.OutcomeAnswered, "nobody")

@@ -184,6 +184,10 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 			me.More, err = q.Wait(ctx, id)
 		}
 		return me, err
+	case "delay":
+		id, err := af.NewQueue[int, int](w.app, jobWorker).Submit(ctx, d.N, af.Delay(time.Hour))
+		me.Text = id
+		return me, err
 	case "wait gated", "wait now", "wait itself":
 		q := af.NewQueue[action, report](w.app, isoWorker)
 		var opts []af.SubtaskOption

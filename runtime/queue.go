@@ -44,6 +44,7 @@ type TaskOptions struct {
 	UniqueKey     string
 	Weight        *int
 	RunAt         time.Time
+	Delay         time.Duration
 	Deadline      time.Time
 	Timeout       time.Duration
 	Retries       *int
@@ -94,8 +95,14 @@ func TaskID(id string) SubmitOption { return submitOption(func(o *TaskOptions) {
 // Weight overrides the worker's weight. Heavier tasks of a queue run first. n is from -1000 to 1000.
 func Weight(n int) SubmitOption { return submitOption(func(o *TaskOptions) { o.Weight = &n }) }
 
-// RunAt delays a task: it starts no earlier than t.
+// RunAt delays a task: it starts no earlier than t. The store compares t with its own clock. To delay a task by a
+// duration, use [Delay], which does not depend on the clock of this machine.
 func RunAt(t time.Time) SubmitOption { return submitOption(func(o *TaskOptions) { o.RunAt = t }) }
+
+// Delay delays a task: it starts no earlier than d after it is stored, by the store's clock. 0 is no delay. If d is
+// negative, or [RunAt] is set as well, submitting returns [ErrInvalidArgument]. The delay of subtasks begins when they
+// are submitted, not when their source succeeds.
+func Delay(d time.Duration) SubmitOption { return submitOption(func(o *TaskOptions) { o.Delay = d }) }
 
 // UniqueKey submits a task only if the queue has no unfinished task with this key. If it has one, submitting returns
 // that task's id.

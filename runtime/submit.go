@@ -107,6 +107,12 @@ func checkSubmission(s Submission) *Error {
 	if n := o.Retries; n != nil && (*n < 0 || *n > backend.MaxRetries) {
 		return Errorf(ErrInvalidArgument, "retries %d out of range [0, %d]", *n, backend.MaxRetries)
 	}
+	switch {
+	case o.Delay < 0:
+		return Errorf(ErrInvalidArgument, "the delay %v is negative", o.Delay)
+	case o.Delay > 0 && !o.RunAt.IsZero():
+		return NewError(ErrInvalidArgument, "RunAt and Delay can't be combined")
+	}
 	switch o.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:
 	default:
@@ -141,10 +147,10 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	if o.Weight != nil {
 		t.Weight = *o.Weight
 	}
-	if s.Stored || !o.RunAt.IsZero() || s.IsSubtasks {
+	if s.Stored || !o.RunAt.IsZero() || o.Delay > 0 || s.IsSubtasks {
 		t.Status = backend.StatusWaiting
 	}
-	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
+	return backend.NewTask{Task: t, Delay: o.Delay, Gated: s.IsSubtasks}
 }
 
 // outsideTx returns an error if ctx has a transaction of the caller, for operations that can't be part of one.

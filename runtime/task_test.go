@@ -211,7 +211,12 @@ func TestInvalidSubmissionsAreRejected(t *testing.T) {
 			"one payload, not 2":        func() error { return errorOf(q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))) },
 			"unknown failure policy":    func() error { return errorOf(q.Subtasks(t.Context(), "x", nil, af.OnFailure("?"))) },
 			"id of the source is empty": func() error { return errorOf(q.Subtasks(t.Context(), "", []int{1})) },
-			"TaskID and UniqueKey":      func() error { return errorOf(q.Subtasks(t.Context(), "x", nil, af.UniqueKey("k"))) },
+			"delay -1s is negative":     func() error { return errorOf(q.Submit(t.Context(), 1, af.Delay(-time.Second))) },
+			"can't be combined": func() error {
+				return errorOf(q.Submit(t.Context(), 1, af.Delay(time.Second), af.RunAt(time.Now())))
+			},
+			"the delay -1ns":       func() error { return errorOf(q.Subtasks(t.Context(), "x", []int{1}, af.Delay(-1))) },
+			"TaskID and UniqueKey": func() error { return errorOf(q.Subtasks(t.Context(), "x", nil, af.UniqueKey("k"))) },
 		} {
 			wantError(t, submit(), af.ErrInvalidArgument, af.OutcomeNotSent, text)
 		}

@@ -49,6 +49,33 @@ func TestSnoozeIsNoBusyLoop(t *testing.T) {
 	}
 }
 
+func TestDelays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		begun, ran := time.Now(), map[int]time.Duration{}
+		w := jobWorker
+		w.Max = 1
+		_, q := work(t, memory.New(), w, func(_ context.Context, n int) (int, error) {
+			ran[n] = time.Since(begun)
+			return n, nil
+		})
+		source := must(q.Submit(t.Context(), 0, af.Delay(0)))(t)
+		must(q.Store(t.Context(), 1, af.Delay(time.Second)))(t)
+		must(q.SubmitMany(t.Context(), []int{2, 3}, af.Delay(2*time.Second)))(t)
+		must(q.Subtasks(t.Context(), source, []int{4}, af.Delay(3*time.Second)))(t)
+		longest := must(q.Submit(t.Context(), 5, af.Delay(math.MaxInt64)))(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for n, want := range []time.Duration{0, 1, 2, 2, 3} {
+			if at, ok := ran[n]; !ok || at != want*time.Second {
+				t.Errorf("%d ran at %v: %v, want %v", n, at, ok, want*time.Second)
+			}
+		}
+		if task := must(q.Get(t.Context(), longest))(t); task.Status != af.StatusWaiting || task.RunAt.Year() != 2116 {
+			t.Errorf("the task with the longest delay is %s, due %v", task.Status, task.RunAt)
+		}
+	})
+}
+
 func TestLongestBackoff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"tasks", tasks},                                       // listed by filter, order and page, with a status
 		{"settings", settings},                                 // the highest layer counts, then the task
 		{"retried_jobs", retriedJobs},                          // a job's option counts
+		{"delay", delays},                                      // by the store's clock
 		{"retry", retries},                                     // only finished tasks can be retried
 		{"retried_once", retriedOnce},                          // concurrent retries make one task
 		{"rolling_deploy", rollingDeploy},                      // versions run their own tasks

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	af "github.com/afgen/afgen/runtime"
 )
@@ -70,6 +72,37 @@ func tasks(w *world) {
 	status(blocked, af.StatusSuccess)
 	if _, err := app.TaskStatus(ctx, "nosuch"); !errors.Is(err, af.ErrNotFound) {
 		w.Errorf("status of a missing task: %v", err)
+	}
+}
+
+func delays(w *world) {
+	var ran sync.Map // when the task with a payload began
+	app := w.open(works(func(_ context.Context, n int) (int, error) {
+		ran.Store(n, time.Now())
+		return n, nil
+	}))
+	q := af.NewQueue[int, int](app, jobWorker)
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	const short = 300 * time.Millisecond
+	begun := time.Now()
+	soon := must(q.Submit(ctx, 1, af.Delay(short)))(w)
+	ids := append(must(q.SubmitMany(ctx, []int{2, 3}, af.Delay(time.Hour)))(w), must(q.Store(ctx, 4, af.Delay(time.Hour)))(w))
+	ids = append(ids, must(q.Subtasks(ctx, soon, []int{5}, af.Delay(time.Hour)))(w)...)
+	for _, id := range ids {
+		if t := must(q.Get(ctx, id))(w); t.Status != af.StatusWaiting || t.RunAt.Sub(t.Created).Round(time.Minute) != time.Hour {
+			w.Errorf("%s is %s, created at %v, due at %v", id, t.Status, t.Created, t.RunAt)
+		}
+	}
+	must(q.Wait(ctx, soon))(w)
+	at, _ := ran.Load(1)
+	if d := at.(time.Time).Sub(begun); d < short-50*time.Millisecond { // the clocks may run differently
+		w.Errorf("it ran after %v", d)
+	}
+	for n := 2; n <= 5; n++ {
+		if _, ok := ran.Load(n); ok {
+			w.Errorf("%d has run", n)
+		}
 	}
 }
 

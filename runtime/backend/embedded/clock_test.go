@@ -3,10 +3,13 @@ package embedded_test
 import (
 	"context"
 	"crypto/rand"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
+	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
@@ -39,6 +42,21 @@ func TestCreatedFollowsClockBack(t *testing.T) {
 				t.Errorf("at %v a task was created at %v", back, d)
 			}
 		}
+	}
+}
+
+// A delay begins at the time of the store's clock, however far the submitter's is off.
+func TestDelayIsByStoresClock(t *testing.T) {
+	const ahead = 100 * 24 * time.Hour
+	clock := embedded.Clock(func() time.Time { return time.Now().Add(ahead) })
+	app := apptest.Start(t, embedded.File(filepath.Join(t.TempDir(), "af.db"), clock), nil)
+	q := af.NewQueue[int, int](app, af.Worker{Name: "q"})
+	id, err := q.Submit(t.Context(), 1, af.Delay(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if task, err := q.Get(t.Context(), id); err != nil || time.Until(task.RunAt).Round(time.Minute) != ahead+time.Hour {
+		t.Errorf("due in %v, %v", time.Until(task.RunAt), err)
 	}
 }
 
