@@ -16,6 +16,8 @@ import (
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/pipe"
+	"github.com/afgen/afgen/runtime/internal/receive"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // A Backend connects an [App] to other processes and stores its tasks. The packages below runtime/backend each create
@@ -52,7 +54,7 @@ type App struct {
 	core      *core // nil if the backend doesn't support tasks
 	process   process
 
-	receivers  receivers
+	receivers  receive.Set
 	snowflakes *snowflakes
 
 	state    atomic.Int32
@@ -323,13 +325,13 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	if c != nil {
 		c.quit()
 	}
-	a.receivers.quit()
+	a.receivers.Quit()
 	a.mu.Lock()
 	servings := a.servings
 	a.mu.Unlock()
 	var raw, cut error // calls, tasks and messages drain concurrently
 	var wg sync.WaitGroup
-	wg.Go(func() { raw = a.receivers.drain(ctx) })
+	wg.Go(func() { raw = a.receivers.Drain(ctx, tasks.ErrShutdown) })
 	if c != nil {
 		wg.Go(func() { cut = c.tasks.Drain(ctx) })
 	}

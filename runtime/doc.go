@@ -52,8 +52,8 @@
 // Submit:
 //
 //   - [VoidQueue.Submit], [VoidQueue.Store] and [VoidQueue.SubmitMany] submit tasks.
-//   - [Delay], [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker], Retries and Timeout are their options, each
-//     a [SubmitOption]. [Created] tells whether the task is new.
+//   - [Delay], [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker], Retries and Timeout are their options,
+//     each a [SubmitOption]. [Created] tells whether the task is new.
 //   - [SubmittedID] returns the id with which a submission can be repeated if its outcome is unknown.
 //   - [SubmitMiddleware] wraps the [Submitter] that submits each [Submission].
 //
@@ -111,7 +111,9 @@
 // # Messages
 //
 //   - [App.Send] sends a raw message to a named queue, for programs without generated code.
-//   - [App.Receive] and [ReceiveAs] receive the messages of a queue.
+//   - [App.Receive] and [ReceiveAs] receive the messages of a queue. [MessageFrom] returns the [Message] of a handler.
+//   - [MaxAttempts], a [ReceiveOption], sets when a failing message becomes a [DeadLetter], with a [DeadReason].
+//     [App.Requeue] sends dead letters back.
 //
 // # Logs and traces
 //

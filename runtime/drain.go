@@ -81,7 +81,7 @@ func (a *App) unfinished() []any {
 			calls = append(calls, fmt.Sprintf("%s: %d", s.server.name, n))
 		}
 	}
-	for queue, n := range a.receivers.handling() {
+	for queue, n := range a.receivers.Handling() {
 		messages = append(messages, fmt.Sprintf("%s: %d", queue, n))
 	}
 	for _, kind := range []struct {

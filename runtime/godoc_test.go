@@ -27,6 +27,8 @@ var aliases = map[string]alias{
 	"Backend":       {typ: reflect.TypeFor[af.Backend]()},
 	"Code":          {typ: reflect.TypeFor[af.Code]()},
 	"Condition":     {typ: reflect.TypeFor[af.Condition]()},
+	"DeadLetter":    {typ: reflect.TypeFor[af.DeadLetter]()},
+	"DeadReason":    {typ: reflect.TypeFor[af.DeadReason]()},
 	"Error":         {typ: reflect.TypeFor[af.Error]()},
 	"FailurePolicy": {typ: reflect.TypeFor[af.FailurePolicy]()},
 	"Instance":      {typ: reflect.TypeFor[af.Instance]()},

@@ -21,7 +21,7 @@ type handling struct {
 	app     *App
 	request *backend.Request // of a call; nil for a task
 	running *Running         // of a task; nil for a call
-	raw     string           // queue of a raw message; "" for the others
+	raw     *Message         // nil for the others
 }
 
 type handlingKey struct{}

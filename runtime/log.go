@@ -52,9 +52,9 @@ func (a *App) openLog() error {
 func (a *App) Logger() *slog.Logger { return a.log }
 
 // LoggerFrom returns a logger that adds attributes of the handler that owns ctx to each record. These are the instance,
-// the trace id, if any, and either the service, method and call or the queue, task and attempt. The last 20 lines that
-// the handler of a task logs with it, or with ctx and the App's logger, are also stored with the task. Outside a
-// handler it returns slog.Default.
+// the trace id, if any, and the service, method and call, the queue, task and attempt, or the raw queue and attempt.
+// The last 20 lines that the handler of a task logs with it, or with ctx and the App's logger, are also stored with the
+// task. Outside a handler it returns slog.Default.
 func LoggerFrom(ctx context.Context) *slog.Logger {
 	h := handlingFrom(ctx)
 	if h == nil {
@@ -227,7 +227,10 @@ func (h *handling) attrs(ctx context.Context, has keys) []slog.Attr {
 		add(slog.String("method", h.request.Method))
 		add(slog.String("call", h.request.ID))
 	default:
-		add(slog.String("raw", h.raw))
+		add(slog.String("raw", h.raw.Queue))
+		if h.raw.Attempt > 0 {
+			add(slog.Int("attempt", h.raw.Attempt))
+		}
 	}
 	if h != nil {
 		add(slog.String("instance", h.app.instance.ID))

@@ -3,30 +3,21 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"strings"
-	"sync"
-	"time"
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
-	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/guard"
-	"github.com/afgen/afgen/runtime/internal/retry"
-	"github.com/afgen/afgen/runtime/internal/stack"
-	"github.com/afgen/afgen/runtime/internal/tasks"
-)
-
-// The pause of a receiver after it rejected a message, in addition to the backend's delay of the message. It doubles
-// with each consecutive rejection, so a message that can't be handled is redelivered about once a second.
-const (
-	rejectedFirst = 50 * time.Millisecond
-	rejectedMost  = time.Second
+	"github.com/afgen/afgen/runtime/internal/receive"
 )
 
 // Send sends v, as JSON of at most 4 MiB, to a queue of raw messages. After a nil error the message is stored until it
 // is received. After an error, its [Outcome] reports whether the message may be stored. The queue need not exist. It is
 // independent of a worker's queue of the same name. If ctx has no deadline, Send times out after 30 s.
+//
+// The message carries the metadata ([WithMetadata]) and the trace ([TraceFrom]) of ctx to its handler.
 func (a *App) Send(ctx context.Context, queue string, v any) error {
 	if err := a.rawQueue("sending to", queue); err != nil {
 		return err
@@ -35,31 +26,132 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 	if err != nil {
 		return Errorf(ErrInvalidArgument, "encoding a message for queue %q: %w", queue, err).With(OutcomeNotSent)
 	}
-	if len(body) > backend.MaxMessage {
-		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue, len(body),
-			backend.MaxMessage).With(OutcomeNotSent)
+	return a.send(ctx, queue, backend.Message{Body: body, Metadata: outgoing(ctx), Trace: TraceFrom(ctx)})
+}
+
+func (a *App) send(ctx context.Context, queue string, m backend.Message) error {
+	if len(m.Body) > backend.MaxMessage {
+		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue,
+			len(m.Body), backend.MaxMessage).With(OutcomeNotSent)
+	}
+	if err := checkMetadata(m.Metadata); err != nil {
+		return err.With(OutcomeNotSent)
 	}
 	ctx, cancel := bound(ctx, CallOptions{})
 	defer cancel()
-	if err := a.ports.Transport.Send(ctx, queue, body); err != nil {
+	if err := a.ports.Transport.Send(ctx, queue, m); err != nil {
 		return backend.AsError(err)
 	}
 	return nil
 }
 
+// Requeue sends the dead letter that the handler of ctx is handling back to the queue from which it came, with its
+// metadata and trace. There it has all attempts again. body is usually that of the dead letter, but may be repaired.
+// Requeue has the signature of a handler:
+//
+//	err := app.Receive(ctx, "orders.dead", app.Requeue)
+//
+// Outside the handler of a dead letter it returns [ErrFailedPrecondition].
+func (a *App) Requeue(ctx context.Context, body json.RawMessage) error {
+	m := MessageFrom(ctx)
+	if m == nil || m.Dead == nil {
+		return NewError(ErrFailedPrecondition, "Requeue needs the context of the handler of a dead letter").
+			With(OutcomeNotSent)
+	}
+	if err := a.rawQueue("sending to", m.Dead.Queue); err != nil {
+		return err
+	}
+	return a.send(ctx, m.Dead.Queue, backend.Message{Body: body, Metadata: m.metadata, Trace: m.trace})
+}
+
+// A Message is the raw message that a handler is handling. [MessageFrom] returns it.
+type Message struct {
+	Queue string
+	// Attempt is the number of deliveries, including this one. It is 1 unless the message has failed before or its
+	// receiver has died. A delivery counts even if it was cut off before it reached a handler.
+	Attempt int
+	Dead    *DeadLetter // nil unless the message is a dead letter
+
+	metadata Metadata
+	trace    string
+}
+
+// A DeadLetter tells why a message is in a dead-letter queue. Its fields:
+//
+//	Queue    string     // in which it was sent
+//	Reason   DeadReason // why it was moved
+//	Attempts int        // deliveries to Queue
+//	First    time.Time  // when a delivery first failed, by the clock of the receiver or the store
+//	Last     time.Time  // when the last one failed
+//	Code     Code       // of the last error
+//	Message  string     // of the last error
+type DeadLetter = backend.DeadLetter
+
+// A DeadReason is why a message was moved to a dead-letter queue. Its values are [DeadAttempts], [DeadPermanent] and
+// [DeadCrash].
+type DeadReason = backend.DeadReason
+
+// The reasons of dead letters.
+const (
+	DeadAttempts  DeadReason = backend.DeadAttempts  // all attempts have failed: see [MaxAttempts]
+	DeadPermanent DeadReason = backend.DeadPermanent // the handler returned an error wrapped by [Permanent]
+	DeadCrash     DeadReason = backend.DeadCrash     // the last attempt ended with its process
+)
+
+// MessageFrom returns the raw message handled by the handler that owns ctx, or nil outside the handler of a raw
+// message.
+func MessageFrom(ctx context.Context) *Message {
+	if h := handlingFrom(ctx); h != nil {
+		return h.raw
+	}
+	return nil
+}
+
+// A ReceiveOption is an option of [App.Receive] and [ReceiveAs].
+type ReceiveOption func(*receiveOptions)
+
+type receiveOptions struct{ attempts *int }
+
+// MaxAttempts sets the number of deliveries after which a message that fails is moved to the dead-letter queue. The
+// default is 20, of which the last is about 10 minutes after the first. With 0, a message that always fails is
+// redelivered every minute for ever. Receive returns [ErrInvalidArgument] if n is negative, and for dead-letter queues,
+// whose messages are not moved.
+func MaxAttempts(n int) ReceiveOption { return func(o *receiveOptions) { o.attempts = &n } }
+
+// maxAttempts returns the number of deliveries of a message of a queue; 0 is no limit.
+func (o *receiveOptions) maxAttempts(queue string) (int, *Error) {
+	switch {
+	case o.attempts == nil && !backend.IsDeadQueue(queue):
+		return receive.DefaultAttempts, nil
+	case o.attempts == nil:
+		return 0, nil
+	case *o.attempts < 0:
+		return 0, Errorf(ErrInvalidArgument, "receiving from queue %q: MaxAttempts %d is negative", queue, *o.attempts)
+	case backend.IsDeadQueue(queue):
+		return 0, Errorf(ErrInvalidArgument, "receiving from queue %q: MaxAttempts has no effect on a dead-letter queue",
+			queue)
+	}
+	return *o.attempts, nil
+}
+
 // Receive calls fn with the raw messages of a queue, one after the other, until ctx ends or the App is shut down. To
 // handle several at once, call Receive from several goroutines. fn's context is derived from ctx and works with
-// [InstanceFrom] and [LoggerFrom].
+// [InstanceFrom], [LoggerFrom], [MessageFrom], [MetadataFrom] and [TraceFrom].
 //
 // A message is delivered at least once. It is removed when fn returns nil. If fn returns an error or panics, or this
-// process dies, it is redelivered, here or to another process. While fn fails, Receive pauses between messages for up
-// to a second. If fn returns an error wrapped by [Permanent], the message is logged and dropped.
+// process dies, it is redelivered, here or to another process. After an error it waits for 100 ms, and twice as long
+// after each further one, up to a minute. Other messages are delivered meanwhile, but while fn fails, Receive pauses
+// between messages for up to a second.
+//
+// After [MaxAttempts] deliveries, or if fn returns an error wrapped by [Permanent], the message is moved to the
+// dead-letter queue: to "orders.dead" from "orders". Receive and [App.Requeue] read that. It holds at most 10,000
+// messages. If it is full, messages stay in their queue and are redelivered every minute.
 //
 // Shutdown takes no further messages and lets fn finish. fn's context ends when the drain times out. Receive returns
 // nil after Shutdown. If ctx ends first, its error has the code of ctx's error. Otherwise it returns the backend's
 // error.
 func (a *App) Receive(
-	ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error,
+	ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error, opts ...ReceiveOption,
 ) error {
 	if err := a.rawQueue("receiving from", queue); err != nil {
 		return err
@@ -67,35 +159,50 @@ func (a *App) Receive(
 	if fn == nil {
 		return Errorf(ErrInvalidArgument, "receiving from queue %q: fn is nil", queue).With(OutcomeNotSent)
 	}
-	r := &receiver{app: a, queue: queue, fn: fn}
-	taking, quit := context.WithCancel(ctx)
-	defer quit()
-	r.taking, r.quit = taking, quit
-	r.ctx, r.cut = context.WithCancelCause(ctx)
-	defer r.cut(nil)
-	r.ctx = context.WithValue(r.ctx, handlingKey{}, &handling{app: a, raw: queue})
-	if !a.receivers.add(r) {
-		return Errorf(ErrFailedPrecondition, "receiving from queue %q: the app is shutting down", queue).With(OutcomeNotSent)
-	}
-	defer a.receivers.remove(r)
-	for {
-		err := a.ports.Transport.Receive(taking, queue, r.handle)
-		switch {
-		case ctx.Err() != nil:
-			return Errorf(CodeOf(ctx.Err()), "receiving from queue %q: %w", queue, context.Cause(ctx))
-		case taking.Err() != nil:
-			return nil
-		case CodeOf(err) != ErrUnavailable:
-			return backend.AsError(err)
+	var o receiveOptions
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
 		}
-		a.log.Warn("receiving interrupted, retrying", "queue", queue, "error", err)
-		retry.Sleep(taking, retry.Jitter(rejectedMost))
 	}
+	attempts, refused := o.maxAttempts(queue)
+	if refused != nil {
+		return refused.With(OutcomeNotSent)
+	}
+	_, log := a.beginMessage(ctx, queue, &backend.Message{})
+	return a.receivers.Receive(ctx, receive.Config{
+		Transport: a.ports.Transport, Queue: queue, Attempts: attempts, Log: log,
+		Begin: func(ctx context.Context, m *backend.Message) (context.Context, *slog.Logger) {
+			return a.beginMessage(ctx, queue, m)
+		},
+		Handle:  func(ctx context.Context, m *backend.Message) error { return fn(ctx, m.Body) },
+		Failure: a.messageFailure,
+	})
 }
 
-// ReceiveAs is [App.Receive] for messages of one type. A message that can't be decoded is rejected and redelivered. To
-// drop it, use Receive and [Permanent].
-func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx context.Context, message T) error) error {
+// beginMessage returns the context of the handler of a message, and its logger.
+func (a *App) beginMessage(ctx context.Context, queue string, m *backend.Message) (context.Context, *slog.Logger) {
+	h := &handling{app: a, raw: &Message{
+		Queue: queue, Attempt: m.Attempt, Dead: m.Dead, metadata: m.Metadata, trace: m.Trace,
+	}}
+	ctx = context.WithValue(ctx, handlingKey{}, h)
+	return ctx, LoggerFrom(ctx)
+}
+
+// messageFailure returns the error that is kept with a dead letter.
+func (a *App) messageFailure(err error) *backend.TaskError {
+	if !a.settings.redact {
+		return guard.TaskError(err)
+	}
+	e, _ := redacted(err)
+	return &backend.TaskError{Code: e.Code, Message: e.Message}
+}
+
+// ReceiveAs is [App.Receive] for messages of one type. A message that can't be decoded is rejected: it is redelivered,
+// since another version of the program may decode it, and in the end moved to the dead-letter queue.
+func ReceiveAs[T any](
+	ctx context.Context, a *App, queue string, fn func(ctx context.Context, message T) error, opts ...ReceiveOption,
+) error {
 	if fn == nil {
 		return a.Receive(ctx, queue, nil)
 	}
@@ -105,10 +212,10 @@ func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx con
 			return Errorf(ErrInvalidArgument, "decoding a message from queue %q: %w", queue, err)
 		}
 		return fn(ctx, message)
-	})
+	}, opts...)
 }
 
-const maxRawName = 240 // bytes; RabbitMQ allows 255, including our prefix
+const maxRawName = 240 // bytes without DeadSuffix; RabbitMQ allows 255, including our prefix
 
 // rawQueue returns an error if raw messages can't be sent to or received from a queue.
 func (a *App) rawQueue(doing, queue string) error {
@@ -118,7 +225,7 @@ func (a *App) rawQueue(doing, queue string) error {
 	if queue == "" {
 		return Errorf(ErrInvalidArgument, "%s a queue: the name is empty", doing).With(OutcomeNotSent)
 	}
-	if len(queue) > maxRawName || !utf8.ValidString(queue) {
+	if len(strings.TrimSuffix(queue, backend.DeadSuffix)) > maxRawName || !utf8.ValidString(queue) {
 		return Errorf(ErrInvalidArgument, "%s queue %+.80q: the name must be UTF-8 of at most %d bytes", doing, queue,
 			maxRawName).With(OutcomeNotSent)
 	}
@@ -126,142 +233,4 @@ func (a *App) rawQueue(doing, queue string) error {
 		return Errorf(ErrUnimplemented, "backend %q does not support raw messages", a.ports.Name).With(OutcomeNotSent)
 	}
 	return nil
-}
-
-// A receiver is one running Receive.
-type receiver struct {
-	app    *App
-	queue  string
-	fn     func(context.Context, json.RawMessage) error
-	taking context.Context // ends when no further message may be taken
-	quit   context.CancelFunc
-	ctx    context.Context // fn's
-	cut    context.CancelCauseFunc
-
-	rejected int // consecutive rejections; only handle uses it
-}
-
-// handle calls fn with a message. It returns nil if the message can be removed.
-func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
-	err := guard.Call(func() error { return r.fn(r.ctx, body) })
-	if err == nil {
-		r.rejected = 0
-		return nil
-	}
-	log := LoggerFrom(r.ctx)
-	switch p, panicked := err.(*guard.PanicError); {
-	case guard.IsPermanent(err):
-		log.Error("raw message rejected permanently, dropped", "bytes", len(body), "error", err)
-		r.rejected = 0
-		return nil
-	case panicked:
-		log.Error("panic in a receiver, message will be redelivered", p.Attrs()...)
-	default:
-		log.Warn("raw message rejected, will be redelivered", "error", err)
-	}
-	retry.Sleep(r.taking, retry.Jitter(min(rejectedFirst<<min(r.rejected, 10), rejectedMost)))
-	r.rejected++
-	return err
-}
-
-// stuck returns the stack of fn if it is running.
-func (r *receiver) stuck() []string { return stack.On(stack.Name((*receiver).handle), r, 1) }
-
-// receivers has the running receivers of an App.
-type receivers struct {
-	mu      sync.Mutex
-	active  map[*receiver]bool
-	closing bool
-	left    sync.WaitGroup
-}
-
-// add adds a receiver. It returns false if the App is shutting down.
-func (s *receivers) add(r *receiver) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	if s.active == nil {
-		s.active = map[*receiver]bool{}
-	}
-	s.active[r] = true
-	s.left.Add(1)
-	return true
-}
-
-func (s *receivers) remove(r *receiver) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.active, r)
-	s.left.Done()
-}
-
-// quit stops all receivers from taking further messages.
-func (s *receivers) quit() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing = true
-	for r := range s.active {
-		r.quit()
-	}
-}
-
-// handling returns the number of running receivers of each queue. After quit these are the ones that are handling a
-// message.
-func (s *receivers) handling() map[string]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := map[string]int{}
-	for r := range s.active {
-		n[r.queue]++
-	}
-	return n
-}
-
-// some returns up to most running receivers.
-func (s *receivers) some(most int) (some []*receiver) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for r := range s.active {
-		if len(some) < most {
-			some = append(some, r)
-		}
-	}
-	return some
-}
-
-// drain waits until all messages are handled or ctx ends. Then it cancels the contexts of the remaining handlers and
-// waits for up to grace.Abandon.
-func (s *receivers) drain(ctx context.Context) error {
-	left := make(chan struct{})
-	go func() {
-		s.left.Wait() // may outlive drain if a handler hangs
-		close(left)
-	}()
-	select {
-	case <-left:
-		return nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	n := len(s.active)
-	for r := range s.active {
-		r.cut(tasks.ErrShutdown)
-	}
-	s.mu.Unlock()
-	grace, cancel := grace.Outlast(ctx, grace.Abandon)
-	defer cancel()
-	select {
-	case <-left:
-	case <-grace.Done():
-		for _, r := range s.some(stack.Most) {
-			LoggerFrom(r.ctx).Error("receiver did not return after its context ended, message will be redelivered",
-				"stack", strings.Join(r.stuck(), ""))
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	return Errorf(ErrDeadlineExceeded, "%d raw messages were still being handled; those that fail are redelivered", n)
 }

@@ -17,9 +17,9 @@ import (
 
 // receiving runs Receive in a goroutine, and returns a channel for its result.
 func receiving(ctx context.Context, app *af.App, queue string,
-	fn func(context.Context, json.RawMessage) error) <-chan error {
+	fn func(context.Context, json.RawMessage) error, opts ...af.ReceiveOption) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- app.Receive(ctx, queue, fn) }()
+	go func() { done <- app.Receive(ctx, queue, fn, opts...) }()
 	return done
 }
 
@@ -60,15 +60,20 @@ func shutdown(t *testing.T, app *af.App) {
 	}
 }
 
-// A rejected message is redelivered with growing pauses. Other messages are delivered meanwhile.
+// A rejected message is redelivered with growing delays, and in the end moved to the dead-letter queue. Other messages
+// are delivered meanwhile.
 func TestRejectedMessageIsRedelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
-		seen := map[string]int{}
-		done := receiving(t.Context(), app, "q", func(_ context.Context, body json.RawMessage) error {
+		begun, seen := time.Now(), map[string]int{}
+		var fine time.Duration
+		done := receiving(t.Context(), app, "q", func(ctx context.Context, body json.RawMessage) error {
 			seen[string(body)]++
+			if m := af.MessageFrom(ctx); m.Queue != "q" || m.Attempt != seen[string(body)] || m.Dead != nil {
+				t.Errorf("message %+v, delivery %d", m, seen[string(body)])
+			}
 			switch {
 			case string(body) == `"panics"` && seen[`"panics"`] == 1:
 				panic("at the first")
@@ -77,6 +82,7 @@ func TestRejectedMessageIsRedelivered(t *testing.T) {
 			case string(body) == `"permanent"`:
 				return af.Permanent(errors.New("not this one"))
 			}
+			fine = time.Since(begun)
 			return nil
 		})
 		for _, s := range []string{"poison", "panics", "permanent", "fine"} {
@@ -85,23 +91,48 @@ func TestRejectedMessageIsRedelivered(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		if n := seen[`"poison"`]; n < 8 || n > 12 {
+			t.Errorf("the rejected message was delivered %d times in a minute", n)
+		}
+		if fine > time.Second {
+			t.Errorf("others had to wait for %v", fine)
+		}
+		time.Sleep(20 * time.Minute)
+		if seen[`"panics"`] != 2 || seen[`"permanent"`] != 1 || seen[`"fine"`] != 1 || seen[`"poison"`] != 20 {
+			t.Errorf("seen %v", seen)
+		}
+		dead := map[string]*af.DeadLetter{}
+		receiving(t.Context(), app, "q.dead", func(ctx context.Context, body json.RawMessage) error {
+			dead[string(body)] = af.MessageFrom(ctx).Dead
+			return nil
+		})
+		synctest.Wait()
 		shutdown(t, app)
 		if err := <-done; err != nil {
 			t.Errorf("Receive: %v", err)
 		}
-		if seen[`"panics"`] != 2 || seen[`"permanent"`] != 1 || seen[`"fine"`] != 1 {
-			t.Errorf("seen %v", seen)
+		wantDead(t, dead[`"poison"`], af.DeadAttempts, 20, af.ErrUnknown, "never")
+		wantDead(t, dead[`"permanent"`], af.DeadPermanent, 1, af.ErrUnknown, "not this one")
+		if d := dead[`"poison"`]; d == nil || d.First.Sub(begun) > time.Second || d.Last.Sub(begun) < 8*time.Minute {
+			t.Errorf("begun at %v, %+v", begun, d)
 		}
-		if n := seen[`"poison"`]; n < 40 || n > 90 {
-			t.Errorf("the rejected message was delivered %d times in a minute", n)
+		if len(dead) != 2 {
+			t.Errorf("dead letters %v", dead)
 		}
-		for _, text := range []string{"panic in a receiver", "will be redelivered", "rejected permanently", `"raw":"q"`,
-			app.Instance().ID} {
+		for _, text := range []string{"panic in a receiver", "will be redelivered", "rejected permanently",
+			"moved to the dead-letter queue", `"dead":"q.dead"`, `"raw":"q"`, `"attempt":20`, app.Instance().ID} {
 			if !strings.Contains(lines.String(), text) {
 				t.Errorf("the log lacks %q", text)
 			}
 		}
 	})
+}
+
+func wantDead(t *testing.T, d *af.DeadLetter, why af.DeadReason, attempts int, code af.Code, message string) {
+	t.Helper()
+	if d == nil || d.Queue != "q" || d.Reason != why || d.Attempts != attempts || d.Code != code || d.Message != message {
+		t.Errorf("dead letter %+v, want %s, %d attempts, %s %q", d, why, attempts, code, message)
+	}
 }
 
 func TestSendAndReceiveErrors(t *testing.T) {
@@ -116,6 +147,13 @@ func TestSendAndReceiveErrors(t *testing.T) {
 		wantError(t, app.Send(t.Context(), "q", strings.Repeat("x", 4<<20)), af.ErrResourceExhausted, af.OutcomeNotSent,
 			"at most 4194304")
 		wantError(t, app.Receive(t.Context(), "q", nil), af.ErrInvalidArgument, af.OutcomeNotSent, "fn is nil")
+		wantError(t, app.Receive(t.Context(), "q", fine, af.MaxAttempts(-1)), af.ErrInvalidArgument, af.OutcomeNotSent,
+			"MaxAttempts -1 is negative")
+		wantError(t, app.Receive(t.Context(), "q.dead", fine, af.MaxAttempts(1)), af.ErrInvalidArgument, af.OutcomeNotSent,
+			"no effect")
+		wantError(t, app.Requeue(t.Context(), nil), af.ErrFailedPrecondition, af.OutcomeNotSent, "handler of a dead letter")
+		wantError(t, app.Send(af.WithMetadata(t.Context(), "k", strings.Repeat("v", 8<<10)), "q", 1),
+			af.ErrResourceExhausted, af.OutcomeNotSent, "at most 8192")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := receiving(ctx, app, "q", fine)
 		synctest.Wait()

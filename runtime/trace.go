@@ -14,9 +14,9 @@ var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-
 
 type traceKey struct{}
 
-// WithTrace returns a context with a W3C traceparent. An invalid traceparent is ignored. Calls carry it as a header,
-// submitted tasks store it, and log records have its trace id. The context of a handler has the traceparent of its call
-// or task.
+// WithTrace returns a context with a W3C traceparent. An invalid traceparent is ignored. Calls and raw messages carry
+// it as a header, submitted tasks store it, and log records have its trace id. The context of a handler has the
+// traceparent of its call, task or message.
 func WithTrace(ctx context.Context, traceparent string) context.Context {
 	if !traceParent.MatchString(traceparent) {
 		return ctx
@@ -24,8 +24,8 @@ func WithTrace(ctx context.Context, traceparent string) context.Context {
 	return context.WithValue(ctx, traceKey{}, traceparent)
 }
 
-// TraceFrom returns the traceparent set by [WithTrace], or else that of the handler's call or task. It returns "" if
-// there is none.
+// TraceFrom returns the traceparent set by [WithTrace], or else that of the handler's call, task or message. It returns
+// "" if there is none.
 func TraceFrom(ctx context.Context) string {
 	trace, ok := ctx.Value(traceKey{}).(string)
 	h := handlingFrom(ctx)
@@ -36,6 +36,8 @@ func TraceFrom(ctx context.Context) string {
 		trace = h.request.Headers[headerTrace]
 	case h.running != nil:
 		trace = h.running.trace
+	case h.raw != nil:
+		trace = h.raw.trace
 	}
 	if trace != "" && !traceParent.MatchString(trace) {
 		return ""

@@ -2,8 +2,6 @@ package conform
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -33,6 +31,12 @@ func Transport(t *testing.T, open Open, o Options) {
 		{"raw_waits", rawWaits},                       // a raw message waits for its receiver
 		{"raw_again", rawAgain},                       // a raw message that fails is delivered again
 		{"raw_shared", rawShared},                     // receivers share the raw messages
+		{"raw_headers", rawHeaders},                   // metadata and trace arrive, also when it is delivered again
+		{"raw_attempts", rawAttempts},                 // deliveries are counted, except released ones
+		{"raw_delay", rawDelay},                       // a message that waits delays no others
+		{"raw_many_delayed", rawManyDelayed},          // nor do many
+		{"raw_panic", rawPanic},                       // the delivery counts
+		{"raw_dead", rawDead},                         // a message is moved to the dead-letter queue, with the reason
 	})
 }
 
@@ -250,93 +254,4 @@ func hintDepth(w *world) {
 	depth(3)
 	w.hints(w.listen("q", 2), 2)
 	depth(1)
-}
-
-// receive collects raw messages of a queue until n have been handled; fn may refuse one. Here and below, the error of
-// Receive at the end of its context is ignored.
-func (w *world) receive(queue string, n int, fn func(body string) error) []string {
-	w.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)
-	defer cancel()
-	var got []string
-	_ = w.Transport.Receive(ctx, queue, func(_ context.Context, body json.RawMessage) error {
-		if err := fn(string(body)); err != nil {
-			return err
-		}
-		if got = append(got, string(body)); len(got) == n {
-			cancel()
-		}
-		return nil
-	})
-	slices.Sort(got)
-	return got
-}
-
-func (w *world) send(queue string, bodies ...string) {
-	w.Helper()
-	for _, b := range bodies {
-		w.must(w.Transport.Send(w.ctx(), queue, json.RawMessage(b)))
-	}
-}
-
-func fine(string) error { return nil }
-
-func rawOnce(w *world) {
-	got := make(chan []string, 1)
-	go func() { got <- w.receive("q", 3, fine) }()
-	w.send("other", `0`)
-	w.send("q", `1`, `{"two":2}`, `"three"`)
-	w.same("received", <-got, []string{`"three"`, `1`, `{"two":2}`})
-	w.same("of the other queue", w.receive("other", 1, fine), []string{`0`})
-	ctx, cancel := context.WithTimeout(w.ctx(), 5*w.o.Tick)
-	defer cancel()
-	_ = w.Transport.Receive(ctx, "q", func(_ context.Context, body json.RawMessage) error {
-		w.Errorf("received again: %s", body)
-		return nil
-	})
-}
-
-func rawWaits(w *world) {
-	w.send("q", `1`, `2`)
-	w.same("received", w.receive("q", 2, fine), []string{`1`, `2`})
-}
-
-func rawAgain(w *world) {
-	w.send("q", `1`)
-	tries := 0
-	w.same("received", w.receive("q", 1, func(string) error {
-		if tries++; tries < 3 {
-			return errors.New("not yet")
-		}
-		return nil
-	}), []string{`1`})
-	w.same("tries", tries, 3)
-}
-
-func rawShared(w *world) {
-	const n = 50
-	var mu sync.Mutex
-	seen := map[string]int{}
-	ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)
-	defer cancel()
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			_ = w.Transport.Receive(ctx, "q", func(_ context.Context, body json.RawMessage) error {
-				mu.Lock()
-				defer mu.Unlock()
-				if seen[string(body)]++; len(seen) == n {
-					cancel()
-				}
-				return nil
-			})
-		})
-	}
-	for i := range n {
-		w.send("q", fmt.Sprint(i))
-	}
-	wg.Wait()
-	for i := range n {
-		w.same("times received", seen[fmt.Sprint(i)], 1)
-	}
 }

@@ -90,17 +90,26 @@ func (t transport) Depth(ctx context.Context, queue string) (int, error) {
 	})
 }
 
-func (t transport) Send(ctx context.Context, queue string, body json.RawMessage) error {
+func (t transport) Send(ctx context.Context, queue string, m backend.Message) error {
 	return only(ctx, t.b, call{"Send", queue, toOther}, func(ctx context.Context) error {
-		return t.in.Send(ctx, queue, body)
+		return t.in.Send(ctx, queue, m)
 	})
 }
 
-func (t transport) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+func (t transport) Receive(
+	ctx context.Context, queue string, fn func(context.Context, *backend.Message) backend.Handled,
+) error {
 	ctx, cancel := t.b.living(ctx)
 	defer cancel()
-	return t.in.Receive(ctx, queue, func(ctx context.Context, body json.RawMessage) error {
-		return only(ctx, t.b, call{"Receive", queue, toLast}, func(ctx context.Context) error { return fn(ctx, body) })
+	return t.in.Receive(ctx, queue, func(ctx context.Context, m *backend.Message) (h backend.Handled) {
+		err := only(ctx, t.b, call{"Receive", queue, toLast}, func(ctx context.Context) error {
+			h = fn(ctx, m)
+			return nil
+		})
+		if err != nil {
+			return backend.Handled{Delay: 50 * time.Millisecond}
+		}
+		return h
 	})
 }
 

@@ -26,10 +26,11 @@ type Transport interface {
 	// Depth returns the number of waiting hints of a queue, at most [MaxDepthAge] ago.
 	Depth(ctx context.Context, queue string) (int, error)
 	// Send publishes a raw message. A nil error means that it is stored durably until a receiver handles it.
-	Send(ctx context.Context, queue string, body json.RawMessage) error
-	// Receive calls fn for each raw message of a queue until ctx ends. A message is deleted when fn returns nil; otherwise
-	// it is delivered again.
-	Receive(ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error) error
+	Send(ctx context.Context, queue string, m Message) error
+	// Receive calls fn for each raw message of a queue, one at a time, until ctx ends, and does with the message what fn
+	// returns. If fn panics, the message is delivered again after a short delay. A message is never lost: a failure
+	// during a move or a redelivery may deliver it twice.
+	Receive(ctx context.Context, queue string, fn func(ctx context.Context, m *Message) Handled) error
 	// State reports whether the transport is usable now. The channel is closed at the next change.
 	State() (up bool, changed <-chan struct{})
 }

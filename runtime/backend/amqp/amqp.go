@@ -94,6 +94,8 @@ type Config struct {
 	lateAfter    time.Duration // 0 is defaultLateAfter
 	hintPatience time.Duration // 0 is defaultHintPatience
 	ackAfter     time.Duration // 0 is defaultAckAfter
+
+	now func() time.Time // for the times of dead letters; nil is time.Now
 }
 
 // A Conn is a connection to a broker that is reopened whenever it ends. It is safe for concurrent use.

@@ -2,7 +2,7 @@ package amqp
 
 import (
 	"context"
-	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/afgen/afgen/internal/conform"
@@ -53,12 +53,19 @@ func (n named) Depth(ctx context.Context, queue string) (int, error) {
 	return n.Transport.Depth(ctx, n.prefix+queue)
 }
 
-func (n named) Send(ctx context.Context, queue string, body json.RawMessage) error {
-	return n.Transport.Send(ctx, n.prefix+queue, body)
+func (n named) Send(ctx context.Context, queue string, m backend.Message) error {
+	return n.Transport.Send(ctx, n.prefix+queue, m)
 }
 
-func (n named) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
-	return n.Transport.Receive(ctx, n.prefix+queue, fn)
+func (n named) Receive(
+	ctx context.Context, queue string, fn func(context.Context, *backend.Message) backend.Handled,
+) error {
+	return n.Transport.Receive(ctx, n.prefix+queue, func(ctx context.Context, m *backend.Message) backend.Handled {
+		if m.Dead != nil {
+			m.Dead.Queue = strings.TrimPrefix(m.Dead.Queue, n.prefix)
+		}
+		return fn(ctx, m)
+	})
 }
 
 // across is a transport that sends with one Conn and receives with another.
@@ -91,6 +98,8 @@ func (a across) Listen(ctx context.Context, queue string, window int) (backend.L
 	return a.receives.Listen(ctx, queue, window)
 }
 
-func (a across) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+func (a across) Receive(
+	ctx context.Context, queue string, fn func(context.Context, *backend.Message) backend.Handled,
+) error {
 	return a.receives.Receive(ctx, queue, fn)
 }

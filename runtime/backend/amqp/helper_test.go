@@ -126,3 +126,14 @@ func startCall(ctx context.Context, c *Conn, req *backend.Request) chan result {
 var wantError = conform.WantError
 
 var eventually = testkit.Eventually
+
+// aMessage returns a raw message.
+func aMessage(body string) backend.Message { return backend.Message{Body: json.RawMessage(body)} }
+
+// accept returns a handler of raw messages that calls fn and accepts all of them.
+func accept(fn func(body string)) func(context.Context, *backend.Message) backend.Handled {
+	return func(_ context.Context, m *backend.Message) backend.Handled {
+		fn(string(m.Body))
+		return backend.Handled{Done: true}
+	}
+}

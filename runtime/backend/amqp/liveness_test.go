@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -113,7 +112,7 @@ func TestSilentBroker(t *testing.T) {
 	p.Block(testkit.Replies)
 	call := startCall(t.Context(), client, newRequest("echo"))
 	raw := make(chan error, 1)
-	go func() { raw <- client.Transport().Send(t.Context(), "q", json.RawMessage(`1`)) }()
+	go func() { raw <- client.Transport().Send(t.Context(), "q", aMessage(`1`)) }()
 	hint := make(chan error, 1)
 	go func() { _, err := client.Transport().Hint(t.Context(), "q", []string{"a"}); hint <- err }()
 	waitState(t, client, false)

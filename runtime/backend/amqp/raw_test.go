@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -24,10 +23,10 @@ func (*endingContext) Done() <-chan struct{} {
 func TestCancelledReceiverLeavesNoConsumer(t *testing.T) {
 	q, c := devstack.Name(t), dial(t, devstack.AMQP(t))
 	tr := c.Transport()
-	must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
+	must(t, tr.Send(t.Context(), q, aMessage(`1`)))
 	g := c.awaitGeneration(t.Context(), nil)
 	for range 10 {
-		if _, err := c.transport.receiver(&endingContext{Context: t.Context()}, g, prefixRaw+q); err == nil {
+		if _, err := c.transport.receiver(&endingContext{Context: t.Context()}, g, q); err == nil {
 			t.Error("receiver succeeded with an ended context")
 		}
 	}
@@ -38,17 +37,16 @@ func TestCancelledReceiverLeavesNoConsumer(t *testing.T) {
 	go func() {
 		var err error
 		for range all - 1 {
-			err = errors.Join(err, tr.Send(t.Context(), q, json.RawMessage(`1`)))
+			err = errors.Join(err, tr.Send(t.Context(), q, aMessage(`1`)))
 		}
 		sent <- err
 	}()
 	got := 0
-	_ = tr.Receive(ctx, q, func(context.Context, json.RawMessage) error {
+	_ = tr.Receive(ctx, q, accept(func(string) {
 		if got++; got == all {
 			cancel()
 		}
-		return nil
-	})
+	}))
 	if got != all {
 		t.Errorf("received %d messages of %d", got, all)
 	}

@@ -165,7 +165,7 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 	}
 
 	tr := c.Transport()
-	must(t, tr.Send(t.Context(), queue, json.RawMessage(`1`)))
+	must(t, tr.Send(t.Context(), queue, aMessage(`1`)))
 	hinted, err := tr.Hint(t.Context(), queue, []string{"first"})
 	must(t, err)
 	if !hinted[0] {
@@ -178,19 +178,18 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 		must(t, err)
 		confirmed.Wait()
 	}
-	must(t, tr.Send(t.Context(), queue, json.RawMessage(`2`)))
+	must(t, tr.Send(t.Context(), queue, aMessage(`2`)))
 	_, err = tr.Hint(t.Context(), queue, []string{"last"})
 	must(t, err)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var got []string
-	_ = tr.Receive(ctx, queue, func(_ context.Context, body json.RawMessage) error {
-		if got = append(got, string(body)); string(body) == `2` {
+	_ = tr.Receive(ctx, queue, accept(func(body string) {
+		if got = append(got, body); body == `2` {
 			cancel()
 		}
-		return nil
-	})
+	}))
 	if fmt.Sprint(got) != "[1 2]" {
 		t.Errorf("received %.100q", got)
 	}

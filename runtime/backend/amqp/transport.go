@@ -3,7 +3,6 @@ package amqp
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -17,8 +16,8 @@ const (
 	maxHints       = 4096 // per queue; constant, since a queue's arguments can't change
 	maxDepths      = 1024 // cached depths
 	hintDeliveries = 1000 // of one hint before a quorum queue drops it; the dispatcher then sends another
-	// rawDeliveries is effectively unlimited, since a failed message is redelivered until it succeeds. "Unlimited" itself
-	// is expressed differently on 3.10 and 4.
+	// rawDeliveries is effectively unlimited, since receivers count the deliveries of a message themselves. "Unlimited"
+	// itself is expressed differently on 3.10 and 4.
 	rawDeliveries = 1 << 30
 	textContent   = "text/plain"
 
@@ -49,7 +48,15 @@ func (t *transport) hintArgs() amqp091.Table {
 	return t.args(amqp091.Table{"x-max-length": int32(maxHints), "x-overflow": "reject-publish"}, hintDeliveries)
 }
 
-func (t *transport) rawArgs() amqp091.Table { return t.args(amqp091.Table{}, rawDeliveries) }
+// rawArgs returns the arguments of a queue of raw messages. A dead-letter queue is bounded: it refuses further
+// messages, which then stay in their queue.
+func (t *transport) rawArgs(queue string) amqp091.Table {
+	args := amqp091.Table{}
+	if backend.IsDeadQueue(queue) {
+		args["x-max-length"], args["x-overflow"] = int32(backend.MaxDead), "reject-publish"
+	}
+	return t.args(args, rawDeliveries)
+}
 
 // args adds the arguments for the configured type of queues. The type is explicit because a virtual host may have
 // another default, and so is the delivery limit because RabbitMQ 4 has one by default.
@@ -177,13 +184,13 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 }
 
 // Send implements backend.Transport.
-func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage) error {
+func (t *transport) Send(ctx context.Context, queue string, m backend.Message) error {
 	if err := checkQueue(prefixRaw, queue); err != nil {
 		return err
 	}
-	if len(body) > backend.MaxMessage {
+	if len(m.Body) > backend.MaxMessage {
 		return backend.Errorf(backend.ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed",
-			queue, len(body), backend.MaxMessage).With(backend.OutcomeNotSent)
+			queue, len(m.Body), backend.MaxMessage).With(backend.OutcomeNotSent)
 	}
 	if ctx.Err() != nil {
 		return contextError(ctx, "sending", backend.OutcomeNotSent)
@@ -192,17 +199,28 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 	if e != nil {
 		return e
 	}
+	if err := t.publishRaw(ctx, g, queue, t.encodeMessage(&m)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// publishRaw publishes a message to a queue of raw messages. After a nil error the broker has stored it.
+func (t *transport) publishRaw(
+	ctx context.Context, g *generation, queue string, msg amqp091.Publishing,
+) *backend.Error {
 	for pause := sendPause; ; pause *= 2 {
-		p := &confirmedPublishing{publishing: publishing{key: prefixRaw + queue, msg: amqp091.Publishing{
-			ContentType: envelope.JSON, DeliveryMode: amqp091.Persistent, AppId: t.conn.config.Instance.ID, Body: body,
-		}}}
-		if err := t.publish(ctx, g, prefixRaw+queue, t.rawArgs(), []*confirmedPublishing{p}); err != nil {
+		p := &confirmedPublishing{publishing: publishing{key: prefixRaw + queue, msg: msg}}
+		if err := t.publish(ctx, g, prefixRaw+queue, t.rawArgs(queue), []*confirmedPublishing{p}); err != nil {
 			return err
 		}
-		if p.accepted {
+		switch {
+		case p.accepted:
 			return nil
-		}
-		if pause > sendPauseMost {
+		case pause <= sendPauseMost:
+		case backend.IsDeadQueue(queue) && !p.unroutable:
+			return backend.ErrDeadFull(queue)
+		default:
 			return backend.Errorf(backend.ErrUnavailable, "RabbitMQ doesn't accept the message for queue %q", queue).
 				With(backend.OutcomeNotSent)
 		}

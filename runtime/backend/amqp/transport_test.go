@@ -2,8 +2,6 @@ package amqp
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,10 +33,10 @@ func TestFullQueueRefusesHints(t *testing.T) {
 func TestQueueKindMismatchFails(t *testing.T) {
 	url, q := devstack.AMQP(t), devstack.Name(t)
 	classic, quorum := dial(t, url).Transport(), dial(t, url, func(c *Config) { c.Quorum = true }).Transport()
-	must(t, classic.Send(t.Context(), q, json.RawMessage(`1`)))
-	err := quorum.Send(t.Context(), q, json.RawMessage(`1`))
+	must(t, classic.Send(t.Context(), q, aMessage(`1`)))
+	err := quorum.Send(t.Context(), q, aMessage(`1`))
 	wantError(t, err, backend.ErrFailedPrecondition, backend.OutcomeNotSent)
-	err = quorum.Receive(t.Context(), q, func(context.Context, json.RawMessage) error { return nil })
+	err = quorum.Receive(t.Context(), q, accept(func(string) {}))
 	wantError(t, err, backend.ErrFailedPrecondition, backend.OutcomeNotSent)
 	_, err = classic.Hint(t.Context(), q, []string{"x"})
 	must(t, err)
@@ -48,15 +46,15 @@ func TestQueueKindMismatchFails(t *testing.T) {
 
 func TestPanickingReceiverKeepsMessage(t *testing.T) {
 	tr, q := dial(t, devstack.AMQP(t)).Transport(), devstack.Name(t)
-	must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
+	must(t, tr.Send(t.Context(), q, aMessage(`1`)))
 	func() {
 		defer func() { _ = recover() }()
-		_ = tr.Receive(t.Context(), q, func(context.Context, json.RawMessage) error { panic("oh") })
+		_ = tr.Receive(t.Context(), q, accept(func(string) { panic("oh") }))
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var got atomic.Int32
-	_ = tr.Receive(ctx, q, func(context.Context, json.RawMessage) error { got.Add(1); cancel(); return nil })
+	_ = tr.Receive(ctx, q, accept(func(string) { got.Add(1); cancel() }))
 	if got.Load() != 1 {
 		t.Errorf("received %d times", got.Load())
 	}
@@ -111,16 +109,16 @@ func TestVirtualHostWithQuorumDefault(t *testing.T) {
 			defer close(f.release)
 			f.works()
 			tr, q := f.client.Transport(), "failing"
-			must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
+			must(t, tr.Send(t.Context(), q, aMessage(`1`)))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			deliveries := 0
-			_ = tr.Receive(ctx, q, func(context.Context, json.RawMessage) error {
+			_ = tr.Receive(ctx, q, func(context.Context, *backend.Message) backend.Handled {
 				if deliveries++; deliveries <= 25 {
-					return errors.New("failed")
+					return backend.Handled{}
 				}
 				cancel()
-				return nil
+				return backend.Handled{Done: true}
 			})
 			if deliveries != 26 {
 				t.Errorf("%d deliveries", deliveries)

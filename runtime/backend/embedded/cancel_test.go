@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // cancelled calls do until its context has ended in the middle of a write, while another process holds the write lock.
@@ -40,7 +42,7 @@ func TestCancelledReceiverKeepsNoMessage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	s := openTestAt(t, path)
 	tr := s.transport
-	if err := tr.Send(t.Context(), "q", json.RawMessage(`1`)); err != nil {
+	if err := tr.Send(t.Context(), "q", backend.Message{Body: json.RawMessage(`1`)}); err != nil {
 		t.Fatal(err)
 	}
 	cancelled(t, path, func(ctx context.Context) error {
@@ -53,10 +55,12 @@ func TestCancelledReceiverKeepsNoMessage(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	got := 0
-	_ = tr.Receive(ctx, "q", func(context.Context, json.RawMessage) error {
-		got++
+	_ = tr.Receive(ctx, "q", func(_ context.Context, m *backend.Message) backend.Handled {
+		if got++; m.Attempt != 1 {
+			t.Errorf("attempt %d", m.Attempt)
+		}
 		cancel()
-		return nil
+		return backend.Handled{Done: true}
 	})
 	if got != 1 {
 		t.Error("the message is not delivered again")

@@ -12,40 +12,92 @@ import (
 )
 
 const (
-	redeliverAfter  = 50 * time.Millisecond // delay before a message that was not accepted is delivered again
+	redeliverAfter  = 50 * time.Millisecond // delay before a message is delivered again whose receiver panicked
 	rawPollInterval = 5 * time.Second       // in case a wake-up was lost
 )
 
 // Send implements backend.Transport.
-func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage) error {
+func (t *transport) Send(ctx context.Context, queue string, m backend.Message) error {
 	if up, _ := t.State(); !up {
 		return errClosed
 	}
-	if len(body) > backend.MaxMessage {
+	if len(m.Body) > backend.MaxMessage {
 		return backend.Errorf(backend.ErrResourceExhausted, "the message for queue %q is %d bytes; at most %d are allowed",
-			queue, len(body),
-			backend.MaxMessage).With(backend.OutcomeNotSent)
+			queue, len(m.Body), backend.MaxMessage).With(backend.OutcomeNotSent)
 	}
-	err := change(ctx, t.db.writer, func(tx *tx) error {
-		return tx.exec("INSERT INTO raw (queue, body) VALUES (?, ?)", queue, []byte(body))
+	extra, err := encodeExtra(&m)
+	if err != nil {
+		return err
+	}
+	err = change(ctx, t.db.writer, func(tx *tx) error {
+		if backend.IsDeadQueue(queue) {
+			full, err := tx.isDeadFull(queue)
+			if err != nil {
+				return err
+			}
+			if full {
+				return backend.ErrDeadFull(queue)
+			}
+		}
+		return tx.exec("INSERT INTO raw (queue, body, extra) VALUES (?, ?, ?)", queue, []byte(m.Body), extra)
 	})
 	if err != nil {
 		return err
 	}
+	t.wakeReceivers(ctx, queue)
+	return nil
+}
+
+func (t *transport) wakeReceivers(ctx context.Context, queue string) {
 	if err := t.wake(ctx, offer{toReceive, queue}); err != nil {
 		t.peers.log.Debug("cannot wake receivers of raw message, it waits for their next poll", "queue", queue, "error", err)
 	}
-	return nil
+}
+
+// extra is the JSON of the column extra.
+type extra struct {
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Trace    string            `json:"trace,omitempty"`
+}
+
+// encodeExtra returns the value of the column extra, nil if there is none.
+func encodeExtra(m *backend.Message) (any, error) {
+	if len(m.Metadata) == 0 && m.Trace == "" {
+		return nil, nil
+	}
+	text, err := json.Marshal(extra{m.Metadata, m.Trace})
+	if err != nil {
+		return nil, backend.Errorf(backend.ErrInvalidArgument, "encoding metadata: %w", err).With(backend.OutcomeNotSent)
+	}
+	return string(text), nil
 }
 
 // A rawMessage is a raw message that this peer has taken.
 type rawMessage struct {
-	id   int64
-	body json.RawMessage
+	backend.Message
+	id          int64
+	extra, dead sql.NullString // JSON
 }
 
-// Receive implements backend.Transport. It handles one message at a time.
-func (t *transport) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+// decode sets the fields that the file has as JSON.
+func (m *rawMessage) decode() error {
+	if m.extra.Valid {
+		var x extra
+		if err := json.Unmarshal([]byte(m.extra.String), &x); err != nil {
+			return err
+		}
+		m.Metadata, m.Trace = x.Metadata, x.Trace
+	}
+	if m.dead.Valid {
+		return json.Unmarshal([]byte(m.dead.String), &m.Dead)
+	}
+	return nil
+}
+
+// Receive implements backend.Transport.
+func (t *transport) Receive(
+	ctx context.Context, queue string, fn func(context.Context, *backend.Message) backend.Handled,
+) error {
 	l, err := t.listen(ctx, offer{toReceive, queue})
 	if err != nil {
 		return err
@@ -57,7 +109,7 @@ func (t *transport) Receive(ctx context.Context, queue string, fn func(context.C
 			return err
 		}
 		if m != nil {
-			t.handleRaw(ctx, m, fn)
+			t.handleRaw(ctx, queue, m, fn)
 			continue
 		}
 		wait, cancel := context.WithTimeout(ctx, rest)
@@ -69,7 +121,8 @@ func (t *transport) Receive(ctx context.Context, queue string, fn func(context.C
 	}
 }
 
-// takeRaw takes the oldest message that is due. If there is none it returns nil and when to try again.
+// takeRaw takes the oldest message that is due, and counts the delivery: if this process dies, it has taken place. If
+// there is no message it returns nil and when to try again.
 func (t *transport) takeRaw(ctx context.Context, queue string) (m *rawMessage, rest time.Duration, err error) {
 	var next sql.NullInt64
 	if _, err := t.db.readRow(ctx, "SELECT min(rests) FROM raw WHERE queue = ? AND taken IS NULL", []any{queue},
@@ -85,48 +138,52 @@ func (t *transport) takeRaw(ctx context.Context, queue string) (m *rawMessage, r
 	var took *rawMessage // owned by the writer until it is done
 	err = change(ctx, t.db.writer, func(tx *tx) error {
 		var m rawMessage
-		found, err := tx.row("SELECT id, body FROM raw WHERE queue = ? AND taken IS NULL AND rests <= ? ORDER BY id LIMIT 1",
-			[]any{queue, tx.now}, &m.id, (*[]byte)(&m.body))
+		found, err := tx.row(`SELECT id, body, attempts + 1, extra, dead FROM raw
+			WHERE queue = ? AND taken IS NULL AND rests <= ? ORDER BY id LIMIT 1`,
+			[]any{queue, tx.now}, &m.id, (*[]byte)(&m.Body), &m.Attempt, &m.extra,
+			&m.dead)
 		if took = nil; err != nil || !found {
 			return err
 		}
 		took = &m
-		return tx.exec("UPDATE raw SET taken = ? WHERE id = ?", tx.peer, m.id)
+		return tx.exec("UPDATE raw SET taken = ?, attempts = attempts + 1 WHERE id = ?", tx.peer, m.id)
 	})
 	if err == nil {
+		if took != nil {
+			if err := took.decode(); err != nil {
+				t.peers.log.Error("raw message delivered without its metadata, which can't be read", "queue", queue, "error", err)
+			}
+		}
 		return took, 0, nil
 	}
 	// otherwise it would never be handled
 	if errors.Is(err, errMayBeWritten) && t.db.writer.flush() == nil && took != nil {
-		t.doneRaw(took.id, false, 0)
+		t.endRaw(queue, took.id, &backend.Handled{Release: true})
 	}
 	return nil, 0, err
 }
 
-// handleRaw passes a message to fn and puts it back unless fn returns nil, even if fn panics or ends the goroutine.
-func (t *transport) handleRaw(ctx context.Context, m *rawMessage, fn func(context.Context, json.RawMessage) error) {
-	ok := false
-	defer func() {
-		rest := redeliverAfter
-		if ctx.Err() != nil {
-			rest = 0 // this receiver is ending
-		}
-		t.doneRaw(m.id, ok, rest)
-	}()
-	ok = fn(ctx, m.body) == nil
+// handleRaw passes a message to fn and carries out what fn returns. If fn panics or ends the goroutine, it puts the
+// message back.
+func (t *transport) handleRaw(
+	ctx context.Context, queue string, m *rawMessage, fn func(context.Context, *backend.Message) backend.Handled,
+) {
+	h := backend.Handled{Delay: redeliverAfter}
+	defer func() { t.endRaw(queue, m.id, &h) }()
+	h = fn(ctx, &m.Message)
 }
 
-// doneRaw deletes a message, or puts it back. It retries until the transport is closed, since no other process can do
-// it.
-func (t *transport) doneRaw(id int64, ok bool, rest time.Duration) {
+// endRaw carries out the result of a message of a queue. It retries until the transport is closed, since no other
+// process can do it.
+func (t *transport) endRaw(queue string, id int64, h *backend.Handled) {
 	for {
-		err := change(context.Background(), t.db.writer, func(tx *tx) error {
-			if ok {
-				return tx.exec("DELETE FROM raw WHERE id = ?", id)
-			}
-			return tx.exec("UPDATE raw SET taken = NULL, rests = ? WHERE id = ?", tx.now+int64(rest), id)
+		var full bool
+		err := change(context.Background(), t.db.writer, func(tx *tx) (err error) {
+			full, err = tx.endRaw(queue, id, h)
+			return err
 		})
 		if err == nil {
+			t.tellMoved(queue, h, full)
 			return
 		}
 		select {
@@ -136,4 +193,61 @@ func (t *transport) doneRaw(id int64, ok bool, rest time.Duration) {
 			return
 		}
 	}
+}
+
+func (t *transport) tellMoved(queue string, h *backend.Handled, full bool) {
+	if h.Dead == nil {
+		return
+	}
+	var err error
+	if full {
+		err = backend.ErrDeadFull(queue + backend.DeadSuffix)
+	} else {
+		t.wakeReceivers(context.Background(), queue+backend.DeadSuffix)
+	}
+	if h.Moved != nil {
+		h.Moved(err)
+	}
+}
+
+// endRaw carries out the result of a message. full reports that it can't be moved and was put back instead.
+func (t *tx) endRaw(queue string, id int64, h *backend.Handled) (full bool, err error) {
+	switch {
+	case h.Done:
+		return false, t.exec("DELETE FROM raw WHERE id = ?", id)
+	case h.Release:
+		return false, t.exec("UPDATE raw SET taken = NULL, rests = ?, attempts = attempts - 1 WHERE id = ?",
+			t.now+int64(h.Delay), id)
+	case h.Dead != nil:
+		if full, err = t.isDeadFull(queue + backend.DeadSuffix); err != nil {
+			return false, err
+		}
+		if !full {
+			return false, t.bury(queue, id, *h.Dead)
+		}
+	}
+	return full, t.exec("UPDATE raw SET taken = NULL, rests = ?, failed = coalesce(failed, ?) WHERE id = ?",
+		t.now+int64(h.Delay), t.now, id)
+}
+
+// isDeadFull reports whether a dead-letter queue is full. Messages that are being handled don't count.
+func (t *tx) isDeadFull(queue string) (bool, error) {
+	return t.exists("SELECT 1 FROM raw WHERE queue = ? AND taken IS NULL LIMIT 1 OFFSET ?", queue, backend.MaxDead-1)
+}
+
+// bury moves a message to the dead-letter queue.
+func (t *tx) bury(queue string, id int64, d backend.DeadLetter) error {
+	first := t.now
+	d.Queue, d.Last = queue, instant.Time(t.now)
+	if _, err := t.row("SELECT attempts, coalesce(failed, ?) FROM raw WHERE id = ?", []any{t.now, id}, &d.Attempts,
+		&first); err != nil {
+		return err
+	}
+	d.First = instant.Time(first)
+	dead, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	return t.exec(`UPDATE raw SET queue = ?, dead = ?, taken = NULL, rests = 0, attempts = 0, failed = NULL WHERE id = ?`,
+		queue+backend.DeadSuffix, string(dead), id)
 }

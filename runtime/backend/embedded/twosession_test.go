@@ -65,7 +65,9 @@ func (s split) Listen(ctx context.Context, queue string, window int) (backend.Li
 	return s.to.Listen(ctx, queue, window)
 }
 
-func (s split) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+func (s split) Receive(
+	ctx context.Context, queue string, fn func(context.Context, *backend.Message) backend.Handled,
+) error {
 	return s.to.Receive(ctx, queue, fn)
 }
 

@@ -2,8 +2,8 @@ package guard
 
 import (
 	"errors"
-	"strings"
 	"slices"
+	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
 )

@@ -28,7 +28,7 @@ type Content struct {
 	Fingerprint string            `json:"fingerprint,omitempty"`
 	Weight      int               `json:"weight"`
 	Timeout     time.Duration     `json:"timeout,omitempty"`
-	Retries     *int            `json:"retries,omitempty"`
+	Retries     *int              `json:"retries,omitempty"`
 	Allow       []string          `json:"allow,omitempty"`
 	Missed      string            `json:"missed"`
 	Window      time.Duration     `json:"window,omitempty"`

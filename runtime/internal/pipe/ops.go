@@ -49,6 +49,10 @@ type (
 		Kind, Name string
 		Body       json.RawMessage
 	}
+	argsSend struct {
+		Queue   string
+		Message backend.Message
+	}
 	argsWake struct {
 		Queue string
 		IDs   []string
@@ -87,7 +91,7 @@ const (
 	opDocPut    op[argsDoc, int64]                      = "doc put"
 	opDocList   op[argsDocs, someDocs]                  = "doc list"
 	opDocDelete op[argsDoc, none]                       = "doc delete"
-	opSend      op[argsMessage, none]                   = "send"
+	opSend      op[argsSend, none]                      = "send"
 	opAnnounce  op[argsMessage, none]                   = "announce"
 	opPresent   op[string, map[string]json.RawMessage]  = "present"
 	opPublish   op[argsMessage, none]                   = "publish"

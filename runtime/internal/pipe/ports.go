@@ -187,12 +187,12 @@ func (p transport) Listen(context.Context, string, int) (backend.Listener, error
 
 func (p transport) Depth(context.Context, string) (int, error) { return 0, refused("Depth") }
 
-func (p transport) Send(ctx context.Context, queue string, body json.RawMessage) error {
-	_, err := opSend.call(ctx, p.c, argsMessage{Name: queue, Body: body})
+func (p transport) Send(ctx context.Context, queue string, m backend.Message) error {
+	_, err := opSend.call(ctx, p.c, argsSend{queue, m})
 	return err
 }
 
-func (p transport) Receive(context.Context, string, func(context.Context, json.RawMessage) error) error {
+func (p transport) Receive(context.Context, string, func(context.Context, *backend.Message) backend.Handled) error {
 	return refused("Receive")
 }
 

@@ -47,7 +47,7 @@ type Task struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Payload  json.RawMessage   `json:"payload"`
 	Left     time.Duration     `json:"left,omitempty"` // until it times out; 0 means no limit
-	Last    bool            `json:"last,omitempty"` // it fails if this attempt does
+	Last     bool              `json:"last,omitempty"` // it fails if this attempt does
 
 	// Done counts the subtasks of the task DoneOf, if that isn't empty; then SubtasksDone runs.
 	Done   *backend.SubtaskCounts `json:"done,omitempty"`

@@ -108,8 +108,8 @@ var operations = sync.OnceValue(func() map[string]serve {
 	on(ops, opDocDelete, func(ctx context.Context, p Parent, a argsDoc) (none, error) {
 		return none{}, p.Ports().Docs.Delete(ctx, a.Name, a.Rev)
 	})
-	on(ops, opSend, func(ctx context.Context, p Parent, a argsMessage) (none, error) {
-		return none{}, p.Ports().Transport.Send(ctx, a.Name, a.Body)
+	on(ops, opSend, func(ctx context.Context, p Parent, a argsSend) (none, error) {
+		return none{}, p.Ports().Transport.Send(ctx, a.Queue, a.Message)
 	})
 	on(ops, opAnnounce, func(ctx context.Context, p Parent, a argsMessage) (none, error) {
 		return none{}, p.Ports().Coordinator.Announce(ctx, a.Kind, a.Name, a.Body)

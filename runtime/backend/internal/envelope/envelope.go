@@ -29,6 +29,17 @@ const (
 	Details  = "af-details"
 	Outcome  = "af-outcome"
 	Server   = "af-srv"
+	Trace    = "traceparent" // of W3C Trace Context
+)
+
+// The names of headers of raw messages.
+const (
+	Attempts     = "af-attempts"      // deliveries before the message was published again; 0 if missing
+	First        = "af-first"         // when a delivery first failed
+	Last         = "af-last"          // when the last one failed; of dead letters, as the following
+	DeadQueue    = "af-dead-queue"    // the queue in which the message was sent
+	DeadReason   = "af-dead-reason"   // see backend.DeadReason
+	DeadAttempts = "af-dead-attempts" // deliveries to that queue
 )
 
 const (
