@@ -34,8 +34,8 @@ func (a *App) send(ctx context.Context, queue string, m backend.Message) error {
 		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue,
 			len(m.Body), backend.MaxMessage).With(OutcomeNotSent)
 	}
-	if err := checkMetadata(m.Metadata); err != nil {
-		return err.With(OutcomeNotSent)
+	if err := backend.ValidateMetadata(m.Metadata); err != nil {
+		return err
 	}
 	ctx, cancel := bound(ctx, CallOptions{})
 	defer cancel()

@@ -208,12 +208,17 @@ func rawManyDelayed(w *world) {
 
 func rawPanic(w *world) {
 	w.send("q", `1`)
-	func() {
-		defer func() { _ = recover() }()
-		_ = w.Transport.Receive(w.ctx(), "q", func(context.Context, *backend.Message) backend.Handled { panic("oh") })
-	}()
+	for n := range 3 {
+		func() {
+			defer func() { _ = recover() }()
+			_ = w.Transport.Receive(w.ctx(), "q", func(_ context.Context, m *backend.Message) backend.Handled {
+				w.same("attempt", m.Attempt, n+1)
+				panic("oh")
+			})
+		}()
+	}
 	w.takes("q", 1, func(m *backend.Message) (backend.Handled, bool) {
-		w.same("attempt", m.Attempt, 2)
+		w.same("attempt", m.Attempt, 4)
 		return backend.Handled{Done: true}, true
 	})
 	w.empty("q")

@@ -41,14 +41,12 @@ func (t *transport) encodeMessage(m *backend.Message) amqp091.Publishing {
 // publisher. Metadata that is not valid is omitted as a whole, and the error tells why.
 func decodeMessage(d *amqp091.Delivery) (*backend.Message, error) {
 	m := &backend.Message{Body: d.Body, Trace: text(d.Headers[envelope.Trace]), Attempt: attemptsOf(d.Headers) + 1}
-	size := 0
 	for name, value := range d.Headers {
 		if name, ok := strings.CutPrefix(name, envelope.Metadata); ok && name != "" {
 			if m.Metadata == nil {
 				m.Metadata = map[string]string{}
 			}
 			m.Metadata[name] = text(value)
-			size += len(name) + len(m.Metadata[name])
 		}
 	}
 	if queue := text(d.Headers[envelope.DeadQueue]); queue != "" {
@@ -59,12 +57,11 @@ func decodeMessage(d *amqp091.Delivery) (*backend.Message, error) {
 			Code: backend.ParseCode(text(d.Headers[envelope.Code])), Message: text(d.Headers[envelope.Message]),
 		}
 	}
-	if size > backend.MaxMetadata {
+	err := backend.ValidateMetadata(m.Metadata)
+	if err != nil {
 		m.Metadata = nil
-		return m, backend.Errorf(backend.ErrResourceExhausted, "the metadata is %d bytes; at most %d are allowed", size,
-			backend.MaxMetadata)
 	}
-	return m, nil
+	return m, err
 }
 
 // attemptsOf returns the number of deliveries before a message was published.

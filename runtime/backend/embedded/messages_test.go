@@ -156,3 +156,76 @@ func TestTaskLogIsStored(t *testing.T) {
 		t.Errorf("%q, trace %q, %v", task.Log, task.Trace, err)
 	}
 }
+
+func init() { children["suicide"] = receiveAndDie }
+
+// receiveAndDie receives a raw message and kills its own process.
+func receiveAndDie() int {
+	ctx := context.Background()
+	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
+	if err == nil {
+		err = app.Start(ctx)
+	}
+	if err == nil {
+		err = app.Receive(ctx, "orders", func(ctx context.Context, body json.RawMessage) error {
+			fmt.Printf("attempt %d\n", af.MessageFrom(ctx).Attempt)
+			p, err := os.FindProcess(os.Getpid())
+			if err == nil {
+				err = p.Kill()
+			}
+			fmt.Println(err)
+			select {}
+		})
+	}
+	fmt.Println(err)
+	return 1
+}
+
+// A message that kills each of its receivers is moved to the dead-letter queue. Other messages are not counted.
+func TestMessageThatKillsReceiversIsMoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	app := apptest.Start(t, embedded.File(path), nil)
+	for n := range 2 {
+		if err := app.Send(t.Context(), "orders", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const attempts = 3
+	for n := range attempts {
+		child := testkit.Start(t, "suicide", "AF_TEST_FILE="+path)
+		child.Says(t, fmt.Sprintf("attempt %d", n+1))
+		_ = child.Wait() // that it was killed
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	other, moved := make(chan int, 1), make(chan *af.DeadLetter, 1)
+	go func() {
+		_ = af.ReceiveAs(ctx, app, "orders", func(ctx context.Context, n int) error {
+			if m := af.MessageFrom(ctx); m.Attempt != 1 {
+				t.Errorf("received %d, %+v", n, m)
+			}
+			other <- n
+			return nil
+		}, af.MaxAttempts(attempts))
+	}()
+	go func() {
+		_ = af.ReceiveAs(ctx, app, "orders.dead", func(ctx context.Context, _ int) error {
+			moved <- af.MessageFrom(ctx).Dead
+			return nil
+		})
+	}()
+	for range 2 {
+		select {
+		case n := <-other:
+			if n != 1 {
+				t.Errorf("received %d", n)
+			}
+		case d := <-moved:
+			if d.Reason != af.DeadCrash || d.Queue != "orders" {
+				t.Errorf("dead letter %+v", d)
+			}
+		case <-ctx.Done():
+			t.Fatal(ctx.Err())
+		}
+	}
+}
