@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,22 +27,29 @@ func TestMessageCarriesMetadataAndTrace(t *testing.T) {
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
 		seen := map[string]int{}
-		see := func(ctx context.Context) {
+		var mu sync.Mutex // guards seen
+		count := func(queue string) int {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[queue]++
+			return seen[queue]
+		}
+		see := func(ctx context.Context) int {
 			m := af.MessageFrom(ctx)
-			seen[m.Queue]++
 			if md := af.MetadataFrom(ctx); !maps.Equal(md, af.Metadata{"tenant": "ann"}) || af.TraceFrom(ctx) != messageTrace {
 				t.Errorf("%+v has metadata %v and trace %q", m, md, af.TraceFrom(ctx))
 			}
+			return count(m.Queue)
 		}
 		receiving(t.Context(), app, "q", func(ctx context.Context, body json.RawMessage) error {
-			see(ctx)
-			if seen["q"] == 1 {
+			n := see(ctx)
+			if n == 1 {
 				af.LoggerFrom(ctx).Info("handling")
 				if err := app.Send(ctx, "next", 1); err != nil {
 					t.Error(err)
 				}
 			}
-			if seen["q"] < 4 {
+			if n < 4 {
 				return errors.New("not yet")
 			}
 			return nil
@@ -51,7 +59,7 @@ func TestMessageCarriesMetadataAndTrace(t *testing.T) {
 			return app.Requeue(ctx, body)
 		})
 		receiving(t.Context(), app, "next", func(ctx context.Context, body json.RawMessage) error {
-			seen["next"]++
+			count("next")
 			if md := af.MetadataFrom(ctx); len(md) > 0 || af.TraceFrom(ctx) != messageTrace {
 				t.Errorf("metadata %v, trace %q", md, af.TraceFrom(ctx))
 			}
@@ -120,7 +128,10 @@ func TestFullDeadLetterQueueLosesNothing(t *testing.T) {
 		}
 		wantError(t, app.Send(t.Context(), "q.dead", 1), af.ErrResourceExhausted, af.OutcomeNotSent, "q.dead")
 		seen := map[string]int{}
+		var mu sync.Mutex // guards seen
 		receiving(t.Context(), app, "q", func(_ context.Context, body json.RawMessage) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if seen[string(body)]++; string(body) == "1" {
 				return af.Permanent(errors.New("no"))
 			}
@@ -132,9 +143,12 @@ func TestFullDeadLetterQueueLosesNothing(t *testing.T) {
 			}
 		}
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		mu.Lock()
 		if n := seen["1"]; n < 8 || n > 14 || seen["0"] != 1 || seen["2"] != 1 {
 			t.Errorf("seen %v", seen)
 		}
+		mu.Unlock()
 		if !strings.Contains(lines.String(), "cannot move raw message to the dead-letter queue") {
 			t.Error("it is not logged")
 		}
@@ -143,11 +157,17 @@ func TestFullDeadLetterQueueLosesNothing(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		cancel()
 		<-done
+		synctest.Wait()
+		mu.Lock()
 		n := seen["1"]
+		mu.Unlock()
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		mu.Lock()
 		if seen["1"] != n {
 			t.Error("the message was not moved once the queue had space")
 		}
+		mu.Unlock()
 		shutdown(t, app)
 	})
 }

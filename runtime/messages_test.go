@@ -69,7 +69,10 @@ func TestRejectedMessageIsRedelivered(t *testing.T) {
 		start(t, app)
 		begun, seen := time.Now(), map[string]int{}
 		var fine time.Duration
+		var mu sync.Mutex // guards seen and fine
 		done := receiving(t.Context(), app, "q", func(ctx context.Context, body json.RawMessage) error {
+			mu.Lock()
+			defer mu.Unlock()
 			seen[string(body)]++
 			if m := af.MessageFrom(ctx); m.Queue != "q" || m.Attempt != seen[string(body)] || m.Dead != nil {
 				t.Errorf("message %+v, delivery %d", m, seen[string(body)])
@@ -91,16 +94,22 @@ func TestRejectedMessageIsRedelivered(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
 		if n := seen[`"poison"`]; n < 8 || n > 12 {
 			t.Errorf("the rejected message was delivered %d times in a minute", n)
 		}
 		if fine > time.Second {
 			t.Errorf("others had to wait for %v", fine)
 		}
+		mu.Unlock()
 		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		mu.Lock()
 		if seen[`"panics"`] != 2 || seen[`"permanent"`] != 1 || seen[`"fine"`] != 1 || seen[`"poison"`] != 20 {
 			t.Errorf("seen %v", seen)
 		}
+		mu.Unlock()
 		dead := map[string]*af.DeadLetter{}
 		receiving(t.Context(), app, "q.dead", func(ctx context.Context, body json.RawMessage) error {
 			dead[string(body)] = af.MessageFrom(ctx).Dead
