@@ -30,6 +30,7 @@ var aliases = map[string]alias{
 	"DeadLetter":    {typ: reflect.TypeFor[af.DeadLetter]()},
 	"DeadReason":    {typ: reflect.TypeFor[af.DeadReason]()},
 	"Error":         {typ: reflect.TypeFor[af.Error]()},
+	"ErrorDetail":   {typ: reflect.TypeFor[af.ErrorDetail]()},
 	"FailurePolicy": {typ: reflect.TypeFor[af.FailurePolicy]()},
 	"Instance":      {typ: reflect.TypeFor[af.Instance]()},
 	"MethodInfo":    {typ: reflect.TypeFor[af.MethodInfo]()},
