@@ -1,18 +1,19 @@
 // Package templates contains the project that afgen init creates.
 //
 // The files are in the directory project. They end in .tmpl, so that the go command and editors ignore them. [Write]
-// replaces the module's name and removes that suffix. The project has no generated code; go generate ./... creates it.
+// executes them for a backend and removes that suffix. The project has no generated code; go generate ./... creates it.
 package templates
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -20,12 +21,32 @@ import (
 //go:embed project
 var project embed.FS
 
+//go:embed open.tmpl
+var open string // a template for the programs' statements that open the App
+
+// A Backend is what the programs of a project open.
+type Backend string
+
+const (
+	Embedded Backend = "embedded" // one SQLite file; links no other driver and reads no configuration file
+	Servers  Backend = "servers"  // RabbitMQ, MongoDB and Redis; links no SQLite
+	Auto     Backend = "auto"     // what config.yaml selects; links all drivers
+)
+
+// backends maps each backend to the files that only other backends need.
+var backends = map[Backend][]string{
+	Embedded: {"compose.yaml", "config.yaml"},
+	Servers:  nil,
+	Auto:     nil,
+}
+
 // Options configure a project.
 type Options struct {
-	Module   string // module path
-	Go       string // Go version for go.mod, such as 1.26.0
-	Version  string // version of afgen for go.mod; "" lets go mod tidy choose one
-	Checkout string // directory of afgen's source for a replace directive if Version is "", or ""
+	Module   string  // module path
+	Backend  Backend // "" means Auto
+	Go       string  // Go version for go.mod and the Dockerfile; "" means 1.26, the oldest that afgen works with
+	Version  string  // version of afgen for go.mod; "" lets go mod tidy choose one
+	Checkout string  // directory of afgen's source for a replace directive if Version is "", or ""
 }
 
 // A File is a file of a project.
@@ -36,30 +57,40 @@ type File struct {
 
 // Files returns the files of a project, sorted by name.
 func Files(o Options) ([]File, error) {
+	o.Backend, o.Go = cmp.Or(o.Backend, Auto), cmp.Or(o.Go, "1.26")
+	omitted, ok := backends[o.Backend]
+	if !ok {
+		return nil, fmt.Errorf("backend %q: want %s, %s or %s", o.Backend, Embedded, Servers, Auto)
+	}
 	var files []File
 	err := fs.WalkDir(project, "project", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		target := strings.TrimSuffix(strings.TrimPrefix(name, "project/"), ".tmpl")
+		// embed omits files that begin with a dot.
+		target = strings.TrimPrefix(strings.ReplaceAll("/"+target, "/dot.", "/."), "/")
+		if slices.Contains(omitted, target) {
+			return nil
+		}
 		text, err := project.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		t, err := template.New(name).Option("missingkey=error").Parse(strings.ReplaceAll(string(text), "\r\n", "\n"))
-		if err != nil {
-			return err
+		t := template.New(name).Option("missingkey=error")
+		for _, text := range []string{open, string(text)} {
+			if _, err := t.Parse(strings.ReplaceAll(text, "\r\n", "\n")); err != nil {
+				return err
+			}
 		}
 		var b bytes.Buffer
 		if err := t.Execute(&b, o); err != nil {
 			return err
 		}
-		name = strings.TrimSuffix(strings.TrimPrefix(name, "project/"), ".tmpl")
-		if rest, ok := strings.CutPrefix(path.Base(name), "dot."); ok { // embed omits files that begin with a dot
-			name = path.Join(path.Dir(name), "."+rest)
-		}
-		files = append(files, File{name, b.Bytes()})
+		files = append(files, File{target, b.Bytes()})
 		return nil
 	})
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files, err
 }
 

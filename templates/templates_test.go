@@ -4,62 +4,96 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/afgen/afgen/internal/testkit"
-	"github.com/afgen/afgen/runtime/config"
 	"github.com/afgen/afgen/templates"
 )
 
 var options = templates.Options{Module: "example.com/new", Go: "1.26.0"}
 
-// TestProjectRuns generates, vets, tests and runs a project that uses this checkout.
+// TestProjectRuns generates, vets, tests, builds and runs a project of each backend that uses this checkout.
 func TestProjectRuns(t *testing.T) {
-	testkit.Long(t, "compiles all backends again")
+	for _, backend := range []templates.Backend{templates.Embedded, templates.Auto, templates.Servers} {
+		t.Run(string(backend), func(t *testing.T) {
+			if backend != templates.Embedded {
+				testkit.Long(t, "compiles the drivers")
+			}
+			dir := newProject(t, backend)
+			command(t, dir, "go", "mod", "tidy")
+			wrote := command(t, dir, "go", "generate", "./...")
+			if wrote != "wrote shop/af.contract.json\nwrote shop/af_gen.go\n" {
+				t.Errorf("go generate prints %q", wrote)
+			}
+			if out := command(t, dir, "go", "tool", "afgen", "check", "./..."); out != "" {
+				t.Errorf("check: %s", out)
+			}
+			command(t, dir, "go", "vet", "./...")
+			command(t, dir, "go", "test", "./...")
+			if unformatted := command(t, dir, "gofmt", "-l", "."); unformatted != "" {
+				t.Errorf("not gofmt-clean: %s", unformatted)
+			}
+			checkLinked(t, dir, backend)
+			command(t, dir, "go", "build", "-o", "bin/", ".", "./client")
+			if backend != templates.Servers { // TestConfigMatchesCompose
+				runProject(t, dir)
+			}
+		})
+	}
+}
+
+// newProject writes a project that uses this checkout and its versions, so that nothing is downloaded.
+func newProject(t *testing.T, backend templates.Backend) (dir string) {
+	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "new")
 	o := options
-	o.Checkout = root
+	o.Backend, o.Checkout = backend, root
+	dir = filepath.Join(t.TempDir(), "new")
 	if _, err := templates.Write(dir, o); err != nil {
 		t.Fatal(err)
 	}
-	// Use the versions of the checkout, so that nothing is downloaded.
 	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	command(t, dir, "go", "mod", "tidy")
-	wrote := command(t, dir, "go", "generate", "./...")
-	if wrote != "wrote shop/af.contract.json\nwrote shop/af_gen.go\n" {
-		t.Errorf("go generate prints %q", wrote)
-	}
-	if out := command(t, dir, "go", "tool", "afgen", "check", "./..."); out != "" {
-		t.Errorf("check: %s", out)
-	}
-	command(t, dir, "go", "vet", "./...")
-	command(t, dir, "go", "test", "./...")
-	if unformatted := command(t, dir, "gofmt", "-l", "."); unformatted != "" {
-		t.Errorf("not gofmt-clean: %s", unformatted)
-	}
-	command(t, dir, "go", "build", "-o", "bin/", ".", "./client")
+	testkit.Write(t, filepath.Join(dir, "go.sum"), string(sum))
+	return dir
+}
 
+// checkLinked checks that the programs link the drivers of their backend only.
+func checkLinked(t *testing.T, dir string, backend templates.Backend) {
+	t.Helper()
+	linked := strings.Fields(command(t, dir, "go", "list", "-deps", ".", "./client"))
+	for pkg, users := range map[string][]templates.Backend{
+		"modernc.org/sqlite":                   {templates.Embedded, templates.Auto},
+		"go.mongodb.org/mongo-driver/v2/mongo": {templates.Servers, templates.Auto},
+		"github.com/rabbitmq/amqp091-go":       {templates.Servers, templates.Auto},
+		"github.com/redis/go-redis/v9":         {templates.Servers, templates.Auto},
+		"gopkg.in/yaml.v3":                     {templates.Servers, templates.Auto},
+		"github.com/shirou/gopsutil/v4/cpu":    {templates.Auto},
+	} {
+		if got, want := slices.Contains(linked, pkg), slices.Contains(users, backend); got != want {
+			t.Errorf("links %s: %t, want %t", pkg, got, want)
+		}
+	}
+	if backend == templates.Embedded && slices.Contains(linked, "net/http") {
+		t.Error("links net/http")
+	}
+}
+
+// runProject runs the server and the client of a project.
+func runProject(t *testing.T, dir string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	server := exec.CommandContext(ctx, filepath.Join(dir, "bin", "new"))
@@ -83,11 +117,36 @@ func TestProjectRuns(t *testing.T) {
 	}
 }
 
+// The image's program is small, and doesn't need the directory of its source.
+func TestImageIsSmall(t *testing.T) {
+	testkit.Long(t, "compiles SQLite without cgo")
+	dir := newProject(t, templates.Embedded)
+	command(t, dir, "go", "mod", "tidy")
+	command(t, dir, "go", "generate", "./...")
+	dockerfile, err := os.ReadFile(filepath.Join(dir, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := regexp.MustCompile(`(?m)^RUN (.*go build.*)$`).FindSubmatch(dockerfile)
+	if build == nil {
+		t.Fatalf("%s builds nothing", dockerfile)
+	}
+	out := t.TempDir()
+	command(t, dir, "sh", "-c", strings.ReplaceAll(string(build[1]), "/out/", out+"/"))
+	info, err := os.Stat(filepath.Join(out, "server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mb := float64(info.Size()) / 1e6; mb > 14 {
+		t.Errorf("the server has %.1f MB, want at most 14", mb)
+	}
+}
+
 func command(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags(), "GOWORK=off")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -149,98 +208,6 @@ func TestWriteDoesNotFollowLinks(t *testing.T) {
 		t.Errorf("wrote %v, %v", entries, err)
 	}
 }
-
-func TestProjectFiles(t *testing.T) {
-	files, err := templates.Files(templates.Options{Module: "example.com/x", Go: "1.26.1", Version: "v1.2.3"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	content := map[string]string{}
-	var names []string
-	for _, f := range files {
-		content[f.Name] = string(f.Content)
-		names = append(names, f.Name)
-	}
-	want := []string{
-		".gitattributes", ".gitignore", "Makefile", "client/main.go", "compose.yaml", "config.yaml", "go.mod", "main.go",
-		"shop/shop.go", "shop/shop_test.go",
-	}
-	slices.Sort(names)
-	if !slices.Equal(names, want) {
-		t.Errorf("files %q, want %q", names, want)
-	}
-	if !strings.Contains(content["Makefile"], `test -n "$(BASE)"`) {
-		t.Error("make check doesn't require BASE")
-	}
-	mod := "module example.com/x\n\ngo 1.26.1\n\nrequire github.com/afgen/afgen v1.2.3\n\n" +
-		"tool github.com/afgen/afgen/cmd/afgen\n"
-	if content["go.mod"] != mod {
-		t.Errorf("go.mod:\n%s", content["go.mod"])
-	}
-	if !strings.Contains(content["main.go"], "//go:generate go tool afgen ./...\n") {
-		t.Error("main.go has no go:generate line")
-	}
-}
-
-// config.yaml is valid with and without the lines for the servers, which match compose.yaml.
-func TestConfigMatchesCompose(t *testing.T) {
-	files, err := templates.Files(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content := map[string][]byte{}
-	for _, f := range files {
-		content[f.Name] = f.Content
-	}
-	cfg, err := config.Parse("config.yaml", content["config.yaml"], noVariables)
-	if backend, _ := cfg.Backend(); backend != config.BackendEmbedded || err != nil {
-		t.Errorf("without servers: %q, %v", backend, err)
-	}
-	uncommented := regexp.MustCompile(`(?m)^# (  \w+: |\w+:$)`).ReplaceAll(content["config.yaml"], []byte("$1"))
-	cfg, err = config.Parse("config.yaml", uncommented, noVariables)
-	if backend, _ := cfg.Backend(); backend != config.BackendServers || err != nil {
-		t.Fatalf("with servers: %q, %v\n%s", backend, err, uncommented)
-	}
-	var compose struct {
-		Services map[string]struct {
-			Image       string
-			Ports       []string
-			Environment map[string]string
-			Entrypoint  []string
-			Healthcheck struct{ Test []string }
-		}
-	}
-	if err := yaml.Unmarshal(content["compose.yaml"], &compose); err != nil {
-		t.Fatal(err)
-	}
-	for name, image := range map[string]string{"rabbitmq": "rabbitmq:4", "mongodb": "mongo:8", "redis": "redis:7"} {
-		s := compose.Services[name]
-		if s.Image != image || len(s.Healthcheck.Test) == 0 || len(s.Ports) != 1 ||
-			!strings.HasPrefix(s.Ports[0], "127.0.0.1:") {
-			t.Errorf("%s: %+v", name, s)
-		}
-	}
-	rabbit, mongo := compose.Services["rabbitmq"].Environment, compose.Services["mongodb"].Environment
-	if cfg.RabbitMQ.Username != rabbit["RABBITMQ_DEFAULT_USER"] ||
-		cfg.MongoDB.Username != mongo["MONGO_INITDB_ROOT_USERNAME"] {
-		t.Errorf("users: %q and %q, in compose.yaml %v and %v", cfg.RabbitMQ.Username, cfg.MongoDB.Username, rabbit, mongo)
-	}
-	// The member's address must be the one that programs connect to, since they use it after the first answer.
-	address := net.JoinHostPort(cfg.MongoDB.Host, strconv.Itoa(cfg.MongoDB.Port))
-	check := strings.Join(compose.Services["mongodb"].Healthcheck.Test, " ")
-	if !strings.Contains(strings.Join(compose.Services["mongodb"].Entrypoint, " "), "--replSet rs0") ||
-		!strings.Contains(check, `_id: "rs0"`) || !strings.Contains(check, `host: "`+address+`"`) {
-		t.Errorf("the replica set of MongoDB: %+v", compose.Services["mongodb"])
-	}
-	for _, name := range []string{"RABBITMQ_PASSWORD", "MONGODB_PASSWORD", "REDIS_PASSWORD"} {
-		if v := "${" + name + ":-local}"; !bytes.Contains(content["config.yaml"], []byte(v)) ||
-			!bytes.Contains(content["compose.yaml"], []byte(v)) {
-			t.Errorf("%s is not in both files", v)
-		}
-	}
-}
-
-func noVariables(string) (string, bool) { return "", false }
 
 func TestWriteRemovesFilesAfterError(t *testing.T) {
 	dir := t.TempDir()
