@@ -95,6 +95,9 @@ func TestDockerfile(t *testing.T) {
 			strings.Contains(dockerfile, "COPY config.yaml /etc/shop/config.yaml\n") != config {
 			t.Errorf("%s: configuration: want %t\n%s", backend, config, dockerfile)
 		}
+		if json := strings.Contains(dockerfile, "ENV LOG_FORMAT=json\n"); json != config {
+			t.Errorf("%s: logs JSON: %t", backend, json)
+		}
 		if volume := strings.Contains(dockerfile, "VOLUME /data\n"); volume != (backend != templates.Servers) {
 			t.Errorf("%s: volume: %t\n%s", backend, volume, dockerfile)
 		}
@@ -161,6 +164,13 @@ func checkCompose(t *testing.T, written, composed string) {
 	cfg, err := config.Parse("config.yaml", []byte(written), noVariables)
 	if backend, _ := cfg.Backend(); backend != config.BackendServers || err != nil {
 		t.Fatalf("with servers: %q, %v\n%s", backend, err, written)
+	}
+	image, err := config.Parse("config.yaml", []byte(written), func(name string) (string, bool) {
+		return "json", name == "LOG_FORMAT"
+	})
+	if err != nil || cfg.Logger.Format != config.FormatText || image.Logger.Format != config.FormatJSON ||
+		cfg.Logger.Path != "" {
+		t.Errorf("log: %+v, in the image %+v, %v", cfg.Logger, image.Logger, err)
 	}
 	var compose struct {
 		Services map[string]struct {
