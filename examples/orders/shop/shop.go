@@ -15,7 +15,11 @@ import (
 
 // Options returns the middleware that each program of the shop needs.
 func Options() []af.AppOption {
-	return []af.AppOption{af.ServerMiddleware(tenant.Server), af.ClientMiddleware(tenant.Client)}
+	return []af.AppOption{
+		af.ServerMiddleware(tenant.Server),
+		af.WorkerMiddleware(tenant.Worker),
+		af.SubmitMiddleware(tenant.Submit),
+	}
 }
 
 // Register registers all services and workers. They use each other through clients and queues, so each of them could

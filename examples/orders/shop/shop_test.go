@@ -122,6 +122,10 @@ func TestTenantsSeeOnlyTheirOwn(t *testing.T) {
 		if af.CodeOf(err) != af.ErrUnauthenticated {
 			t.Errorf("a call without a tenant: %v", err)
 		}
+		_, err = catalog.NewImportQueue(app).Submit(t.Context(), catalog.File{})
+		if af.CodeOf(err) != af.ErrUnauthenticated {
+			t.Errorf("a task without a tenant: %v", err)
+		}
 	})
 }
 

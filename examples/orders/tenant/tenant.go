@@ -6,6 +6,7 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -29,13 +30,6 @@ func From(ctx context.Context) (string, error) {
 	if name, ok := ctx.Value(key{}).(string); ok {
 		return name, nil
 	}
-	if task := af.TaskFrom(ctx); task != nil {
-		for _, id := range []string{task.Source, task.ID} {
-			if name, _, ok := strings.Cut(id, "/"); ok && name != "job" {
-				return name, nil
-			}
-		}
-	}
 	return "", af.Errorf(af.ErrUnauthenticated, "no tenant")
 }
 
@@ -58,24 +52,45 @@ func Owns(ctx context.Context, t af.Task) error {
 // names are valid as parts of paths and task IDs.
 var names = regexp.MustCompile(`^[a-z][a-z0-9]{0,30}$`)
 
-// Server is middleware for calls. It refuses calls without a tenant, and puts the tenant into the handler's context.
+// received returns ctx with the tenant in the metadata of the call or task that is handled.
+func received(ctx context.Context) (_ context.Context, ok bool) {
+	name := af.MetadataFrom(ctx)[metadata]
+	if !names.MatchString(name) {
+		return ctx, false
+	}
+	return With(ctx, name), true
+}
+
+// Server is middleware for handlers of calls. It refuses calls without a tenant.
 func Server(next af.Handler) af.Handler {
 	return func(ctx context.Context, req *af.Request) (json.RawMessage, error) {
-		name := req.Metadata[metadata]
-		if !names.MatchString(name) {
+		ctx, ok := received(ctx)
+		if !ok {
 			return nil, af.Errorf(af.ErrUnauthenticated, "%s.%s needs a tenant", req.Service, req.Method)
 		}
-		return next(With(ctx, name), req)
+		return next(ctx, req)
 	}
 }
 
-// Client is middleware for calls. It passes the tenant of a task on to the services that the task calls.
-func Client(next af.Caller) af.Caller {
-	return af.CallerFunc(func(ctx context.Context, call af.Call) (json.RawMessage, error) {
-		if name, err := From(ctx); err == nil {
+// Worker is middleware for handlers of tasks. The tenant is that of the task's ID, or for a subtask that of its source.
+// Tasks of jobs have none.
+func Worker(next af.TaskHandler) af.TaskHandler {
+	return func(ctx context.Context, t *af.Running) (json.RawMessage, error) {
+		if name, _, _ := strings.Cut(cmp.Or(t.Source, t.ID), "/"); names.MatchString(name) && name != "job" {
 			ctx = With(ctx, name)
 		}
-		return next.Invoke(ctx, call)
+		return next(ctx, t)
+	}
+}
+
+// Submit is middleware for submissions. It refuses tasks without a tenant: a handler would not know whose data it may
+// use.
+func Submit(next af.Submitter) af.Submitter {
+	return af.SubmitterFunc(func(ctx context.Context, s af.Submission) ([]string, error) {
+		if _, err := From(ctx); err != nil {
+			return nil, err
+		}
+		return next.SubmitTasks(ctx, s)
 	})
 }
 
