@@ -76,6 +76,6 @@ var afStatement = af.Worker{
 	Payload:   "44136fa355b3",
 	Result:    "c20ee031e61f",
 	Jobs: []af.DeclaredJob{
-		{ID: "statements", Cron: "30 3 * * *", Zone: "Europe/Berlin", Overlap: "skip"},
+		{ID: "statements", Cron: "30 1 * * *", Zone: "Europe/Berlin", Overlap: "skip"},
 	},
 }

@@ -38,7 +38,7 @@ type Night struct{}
 // when one does.
 //
 //af:worker retries=3 timeout=10m
-//af:schedule id=statements cron="30 3 * * *" tz=Europe/Berlin missed=once overlap=skip
+//af:schedule id=statements cron="30 1 * * *" tz=Europe/Berlin missed=once overlap=skip
 type Statement struct {
 	Store   store.Store
 	Tenants []string

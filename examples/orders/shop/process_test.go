@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,12 +21,7 @@ import (
 // The API and a worker share a file. The worker is killed in the middle of an import, and another one completes it. A
 // thumbnail is made in a process of its own.
 func TestProcessesShareFile(t *testing.T) {
-	bin, dir := t.TempDir(), t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+string(filepath.Separator), "../cmd/...")
-	build.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags())
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin, dir := build(t), t.TempDir()
 	api := start(t, dir, filepath.Join(bin, "api"), "-listen", "127.0.0.1:0")
 	address := strings.TrimPrefix(api.line(t, "listening on "), "listening on ")
 	worker := start(t, dir, filepath.Join(bin, "worker"))
@@ -82,6 +78,40 @@ func TestProcessesShareFile(t *testing.T) {
 	}
 	api.stop(t)
 	worker.stop(t)
+}
+
+var programs struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := os.RemoveAll(programs.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// build builds the programs, once if the tests are repeated, and returns their directory.
+func build(t *testing.T) string {
+	t.Helper()
+	programs.once.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "afgen-orders"); programs.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", programs.dir+string(filepath.Separator), "../cmd/...")
+		cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			programs.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	return programs.dir
 }
 
 // A process is a program of the shop.
