@@ -50,7 +50,7 @@ func (o *Orders) Place(ctx context.Context, order Order) (task string, err error
 		}
 		priced.Cents += count * cents
 	}
-	id, err := tenant.TaskID(ctx, "order", order.Number)
+	id, err := tenant.Key(ctx, "order", order.Number)
 	if err != nil {
 		return "", err
 	}
@@ -95,7 +95,7 @@ func (f *Fulfil) Run(ctx context.Context, p Priced) (done Fulfilled, err error) 
 	if err := task.Progress(ctx, Invoicing); err != nil {
 		return done, err
 	}
-	id, err := tenant.TaskID(ctx, "invoice", p.Order.Number)
+	id, err := tenant.Key(ctx, "invoice", p.Order.Number)
 	if err != nil {
 		return done, err
 	}

@@ -68,11 +68,11 @@ func (a *api) importFile(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, af.Errorf(af.ErrInvalidArgument, "body: %v", err)
 	}
-	want, err := tenant.TaskID(ctx, "import", r.PathValue("name"))
+	want, err := tenant.Key(ctx, "import", r.PathValue("name"))
 	if err != nil {
 		return nil, err
 	}
-	unique, err := tenant.TaskID(ctx, "import", "")
+	unique, err := tenant.Key(ctx, "import", "")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,10 @@ func (a *api) thumbnail(r *http.Request) (any, error) {
 		return nil, af.Errorf(af.ErrInvalidArgument, "width: %v", err)
 	}
 	sum := sha256.Sum256(picture)
-	key := hex.EncodeToString(sum[:]) + "/" + strconv.Itoa(width)
+	key, err := tenant.Key(ctx, "thumbnail", hex.EncodeToString(sum[:])+"/"+strconv.Itoa(width))
+	if err != nil {
+		return nil, err
+	}
 	id, err := a.thumbs.Submit(ctx, thumbnails.Picture{PNG: picture, Width: width}, af.UniqueKey(key), af.Weight(10))
 	if err != nil {
 		return nil, err

@@ -57,7 +57,9 @@ func wait(t *testing.T, app *af.App, id string) af.Task {
 // imported waits for an import and its lines.
 func imported(t *testing.T, app *af.App, id string) {
 	t.Helper()
-	wait(t, app, id)
+	if task := wait(t, app, id); task.Status != af.StatusSuccess {
+		t.Fatalf("import %s: %+v", id, task.Error)
+	}
 	for {
 		task, err := app.GetTask(t.Context(), id+"/done")
 		switch {
@@ -122,6 +124,11 @@ func TestTenantsSeeOnlyTheirOwn(t *testing.T) {
 		if af.CodeOf(err) != af.ErrUnauthenticated {
 			t.Errorf("a call without a tenant: %v", err)
 		}
+		for _, id := range []string{"acme/import/spring", "acme/import/spring/done"} {
+			if task, err := app.GetTask(t.Context(), id); err != nil || task.Metadata["tenant"] != "acme" {
+				t.Errorf("%s: %v, %v", id, task.Metadata, err)
+			}
+		}
 		_, err = catalog.NewImportQueue(app).Submit(t.Context(), catalog.File{})
 		if af.CodeOf(err) != af.ErrUnauthenticated {
 			t.Errorf("a task without a tenant: %v", err)
@@ -147,7 +154,7 @@ func TestPaymentIsRetriedUnlessDeclined(t *testing.T) {
 		if err := app.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		id, err := orders.NewFulfilQueue(app).Submit(t.Context(), orders.Priced{Cents: 1}, af.TaskID("acme/order/1"))
+		id, err := orders.NewFulfilQueue(app).Submit(tenant.With(t.Context(), "acme"), orders.Priced{Cents: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

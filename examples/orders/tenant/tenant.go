@@ -6,7 +6,6 @@
 package tenant
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -33,17 +32,16 @@ func From(ctx context.Context) (string, error) {
 	return "", af.Errorf(af.ErrUnauthenticated, "no tenant")
 }
 
-// TaskID returns the ID of the current tenant's task for something, such as an order. Submitting it again returns the
-// same task.
-func TaskID(ctx context.Context, kind, number string) (string, error) {
-	name, err := From(ctx)
-	return name + "/" + kind + "/" + number, err
+// Key returns a task ID or unique key for something of the current tenant, such as an order.
+func Key(ctx context.Context, kind, name string) (string, error) {
+	tenant, err := From(ctx)
+	return tenant + "/" + kind + "/" + name, err
 }
 
 // Owns returns not_found unless a task is of the current tenant.
 func Owns(ctx context.Context, t af.Task) error {
 	name, err := From(ctx)
-	if err == nil && !strings.HasPrefix(t.ID, name+"/") {
+	if err == nil && t.Metadata[metadata] != name {
 		err = af.Errorf(af.ErrNotFound, "no task %q", t.ID)
 	}
 	return err
@@ -72,13 +70,10 @@ func Server(next af.Handler) af.Handler {
 	}
 }
 
-// Worker is middleware for handlers of tasks. The tenant is that of the task's ID, or for a subtask that of its source.
-// Tasks of jobs have none.
+// Worker is middleware for handlers of tasks. Tasks of jobs have no tenant.
 func Worker(next af.TaskHandler) af.TaskHandler {
 	return func(ctx context.Context, t *af.Running) (json.RawMessage, error) {
-		if name, _, _ := strings.Cut(cmp.Or(t.Source, t.ID), "/"); names.MatchString(name) && name != "job" {
-			ctx = With(ctx, name)
-		}
+		ctx, _ = received(ctx)
 		return next(ctx, t)
 	}
 }
