@@ -40,6 +40,13 @@ func completeAllow(_ *cobra.Command, _ []string, word string) ([]cobra.Completio
 	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
+// completeBackend completes the backends of init.
+var completeBackend = cobra.FixedCompletions([]cobra.Completion{
+	cobra.CompletionWithDesc("auto", "what config.yaml selects"),
+	cobra.CompletionWithDesc("embedded", "one SQLite file"),
+	cobra.CompletionWithDesc("servers", "RabbitMQ, MongoDB and Redis"),
+}, cobra.ShellCompDirectiveNoFileComp)
+
 // completePackages completes directories.
 func completePackages(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveFilterDirs

@@ -46,6 +46,7 @@ func (c *command) initCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&module, "module", "", "module `path` (default example.com/ and the name of the directory)")
 	cmd.Flags().StringVar(&backend, "backend", string(templates.Auto), "`kind` of backend: auto, embedded or servers")
+	_ = cmd.RegisterFlagCompletionFunc("backend", completeBackend) // fails only for unknown flags
 	return cmd
 }
 
