@@ -37,7 +37,8 @@ var serverPackages = regexp.MustCompile(
 	`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers))$`)
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
-var driverPackages = regexp.MustCompile(`^(examples(/(client|scenario|servers)(/.*)?)?|internal/snippets|runtime/backend/auto)$`)
+var driverPackages = regexp.MustCompile(
+	`^(examples(/(client|scenario|servers)(/.*)?)?|internal/snippets|runtime/backend/auto)$`)
 
 // light matches packages whose tests need only Go.
 func light(path string) bool { return !serverPackages.MatchString(path) }
