@@ -28,7 +28,6 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 		return nil, err
 	}
 	s.addContext(ctx)
-	s.trace, s.metadata = TraceFrom(ctx), outgoing(ctx)
 	if err := checkSubmission(s); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
@@ -63,7 +62,7 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 
 // addContext sets what tasks have of the context with which they are submitted.
 func (s *Submission) addContext(ctx context.Context) {
-	s.trace = TraceFrom(ctx)
+	s.trace, s.metadata = TraceFrom(ctx), outgoing(ctx)
 }
 
 const (

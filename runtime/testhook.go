@@ -16,9 +16,10 @@ func init() {
 // else.
 func contextForTest(ctx context.Context, running any, to testhook.Report) context.Context {
 	r := running.(Running)
-	r.attemptState = &attemptState{store: to, test: to}
+	r.attemptState = &attemptState{store: to, test: to, metadata: outgoing(ctx)}
 	a := &App{settings: defaults(), log: slog.Default(), draining: make(chan struct{})}
 	a.process = ownProcess{a}
+	ctx = context.WithValue(ctx, metadataKey{}, Metadata(nil)) // a handler's own metadata is not forwarded
 	return context.WithValue(ctx, handlingKey{}, &handling{app: a, running: &r})
 }
 
@@ -31,6 +32,12 @@ func prepareForTest(ctx context.Context, submission any, newID func() string) (
 		return nil, nil, err.With(OutcomeNotSent)
 	}
 	if s.IsSubtasks {
+		if r := TaskFrom(ctx); r != nil && r.ID == s.Source {
+			s.metadata = r.metadata.with(ctx)
+			if err := backend.ValidateMetadata(s.metadata); err != nil {
+				return nil, nil, err
+			}
+		}
 		_, tasks, undo := subtaskBatch(ctx, s)
 		return tasks, func(err error) error { undo(); return err }, nil
 	}

@@ -23,8 +23,9 @@ import (
 //
 // In the handler, [af.TaskFrom] returns the task. Fields of it that are zero get a value as in a running task: the id
 // "task", the queue "queue", attempt 1, and a fence equal to the attempt. [Progress] and [Log] return what the handler
-// reported. Use a [Recorder] for what it submits. The context ends with ctx, and never because of a timeout, a stop or
-// a shutdown; [af.Draining] is never closed. Use [Run] or [RunCluster] to test these.
+// reported. The metadata of ctx ([af.WithMetadata]) is the task's. Use a [Recorder] for what it submits. The context
+// ends with ctx, and never because of a timeout, a stop or a shutdown; [af.Draining] is never closed. Use [Run] or
+// [RunCluster] to test these.
 func Context(ctx context.Context, task af.Running) context.Context {
 	if task.ID == "" {
 		task.ID = "task"

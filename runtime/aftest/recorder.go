@@ -148,6 +148,9 @@ func (r *Recorder) Calls() []af.Call {
 
 // SubmitTasks implements [af.TaskClient].
 func (r *Recorder) SubmitTasks(ctx context.Context, s af.Submission) ([]string, error) {
+	if s.Options.Created != nil {
+		*s.Options.Created = false
+	}
 	tasks, failed, err := testhook.Prepare(ctx, s, r.newID)
 	if err != nil {
 		return nil, err
@@ -164,9 +167,12 @@ func (r *Recorder) SubmitTasks(ctx context.Context, s af.Submission) ([]string, 
 	if f.err != nil && !f.stored {
 		return nil, failed(f.err)
 	}
-	ids := make([]string, len(tasks))
+	ids, before := make([]string, len(tasks)), len(r.tasks)
 	for i, t := range tasks {
 		ids[i] = r.store(t, s.Options.RunNow)
+	}
+	if s.Options.Created != nil {
+		*s.Options.Created = f.err == nil && len(tasks) > 0 && len(r.tasks)-before == len(tasks)
 	}
 	if f.err != nil {
 		return nil, failed(f.err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -268,5 +269,46 @@ func TestRecorderAnswersCalls(t *testing.T) {
 	if len(calls) != 3 || calls[0].Service != "shop" || calls[0].Method != "Price" ||
 		calls[0].Options.Timeout != time.Second || !strings.Contains(string(calls[0].Args), `"tea"`) {
 		t.Errorf("%+v", calls)
+	}
+}
+
+func TestRecorderTellsCreatedFromFound(t *testing.T) {
+	var rec aftest.Recorder
+	receipts := shop.NewReceiptQueue(&rec)
+	for i, want := range []bool{true, false} {
+		created := !want
+		_, err := receipts.Submit(t.Context(), tea, af.TaskID("receipt-1"), af.Created(&created))
+		if err != nil || created != want {
+			t.Errorf("submission %d: created %v, %v", i+1, created, err)
+		}
+	}
+	rec.FailSubmit(af.NewError(af.ErrUnavailable, "down"))
+	created := true
+	if _, err := receipts.Submit(t.Context(), tea, af.Created(&created)); err == nil || created {
+		t.Errorf("a failed submission: created %v, %v", created, err)
+	}
+}
+
+// Metadata of the context in which a handler is tested is that of its task: its subtasks inherit it, and other tasks do
+// not.
+func TestMetadataInUnitTest(t *testing.T) {
+	var rec aftest.Recorder
+	ctx := aftest.Context(af.WithMetadata(t.Context(), "tenant", "acme"),
+		af.Running{ID: "order-1", Queue: "order", Attempt: 1})
+	if md := af.MetadataFrom(ctx); md["tenant"] != "acme" {
+		t.Errorf("the task's metadata is %v", md)
+	}
+	q := numbers(&rec)
+	if _, err := q.Subtasks(af.WithMetadata(ctx, "line", "1"), "order-1", []number{1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Submit(af.WithMetadata(ctx, "line", "2"), 2); err != nil {
+		t.Fatal(err)
+	}
+	all := rec.Tasks("")
+	for i, want := range []af.Metadata{{"tenant": "acme", "line": "1"}, {"line": "2"}} {
+		if !maps.Equal(all[i].Metadata, want) {
+			t.Errorf("task %d has the metadata %v, want %v", i, all[i].Metadata, want)
+		}
 	}
 }

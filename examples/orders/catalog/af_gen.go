@@ -123,9 +123,10 @@ func NewImportQueue(t af.TaskClient) *ImportQueue {
 	return &ImportQueue{af.NewQueue[File, int](t, afImport)}
 }
 
-// RegisterImport registers w with r to run tasks of queue import. Errors, such as a nil w, are reported by Start.
-func RegisterImport(r af.Registrar, w *Import) {
-	af.RegisterWorker(r, afImport, w)
+// RegisterImport registers w with r to run tasks of queue import; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterImport(r af.Registrar, w *Import, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afImport, w, opts...)
 }
 
 var afImport = af.Worker{
@@ -151,10 +152,10 @@ func NewImportLineQueue(t af.TaskClient) *ImportLineQueue {
 	return &ImportLineQueue{af.NewVoidQueue[Line](t, afImportLine)}
 }
 
-// RegisterImportLine registers w with r to run tasks of queue import_line.
+// RegisterImportLine registers w with r to run tasks of queue import_line; opts override the directive.
 // Errors, such as a nil w, are reported by Start.
-func RegisterImportLine(r af.Registrar, w *ImportLine) {
-	af.RegisterVoidWorker(r, afImportLine, w)
+func RegisterImportLine(r af.Registrar, w *ImportLine, opts ...af.WorkerOption) {
+	af.RegisterVoidWorker(r, afImportLine, w, opts...)
 }
 
 var afImportLine = af.Worker{

@@ -28,9 +28,10 @@ func NewInvoiceQueue(t af.TaskClient) *InvoiceQueue {
 	return &InvoiceQueue{af.NewQueue[Bill, string](t, afInvoice)}
 }
 
-// RegisterInvoice registers w with r to run tasks of queue invoice. Errors, such as a nil w, are reported by Start.
-func RegisterInvoice(r af.Registrar, w *Invoice) {
-	af.RegisterWorker(r, afInvoice, w)
+// RegisterInvoice registers w with r to run tasks of queue invoice; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterInvoice(r af.Registrar, w *Invoice, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afInvoice, w, opts...)
 }
 
 var afInvoice = af.Worker{
@@ -59,9 +60,10 @@ func NewStatementQueue(t af.TaskClient) *StatementQueue {
 	return &StatementQueue{af.NewQueue[Night, map[string]int](t, afStatement)}
 }
 
-// RegisterStatement registers w with r to run tasks of queue statement. Errors, such as a nil w, are reported by Start.
-func RegisterStatement(r af.Registrar, w *Statement) {
-	af.RegisterWorker(r, afStatement, w)
+// RegisterStatement registers w with r to run tasks of queue statement; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterStatement(r af.Registrar, w *Statement, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afStatement, w, opts...)
 }
 
 var afStatement = af.Worker{

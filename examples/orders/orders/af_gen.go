@@ -88,9 +88,10 @@ func NewFulfilQueue(t af.TaskClient) *FulfilQueue {
 	return &FulfilQueue{af.NewQueue[Priced, Fulfilled](t, afFulfil)}
 }
 
-// RegisterFulfil registers w with r to run tasks of queue fulfil. Errors, such as a nil w, are reported by Start.
-func RegisterFulfil(r af.Registrar, w *Fulfil) {
-	af.RegisterWorker(r, afFulfil, w)
+// RegisterFulfil registers w with r to run tasks of queue fulfil; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterFulfil(r af.Registrar, w *Fulfil, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afFulfil, w, opts...)
 }
 
 var afFulfil = af.Worker{

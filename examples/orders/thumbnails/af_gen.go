@@ -27,9 +27,10 @@ func NewThumbnailQueue(t af.TaskClient) *ThumbnailQueue {
 	return &ThumbnailQueue{af.NewQueue[Picture, []byte](t, afThumbnail)}
 }
 
-// RegisterThumbnail registers w with r to run tasks of queue thumbnail. Errors, such as a nil w, are reported by Start.
-func RegisterThumbnail(r af.Registrar, w *Thumbnail) {
-	af.RegisterWorker(r, afThumbnail, w)
+// RegisterThumbnail registers w with r to run tasks of queue thumbnail; opts override the directive.
+// Errors, such as a nil w, are reported by Start.
+func RegisterThumbnail(r af.Registrar, w *Thumbnail, opts ...af.WorkerOption) {
+	af.RegisterWorker(r, afThumbnail, w, opts...)
 }
 
 var afThumbnail = af.Worker{
