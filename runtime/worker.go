@@ -61,8 +61,9 @@ type Task = backend.Task
 
 // A TaskError is why the last attempt of a [Task] failed, or why the task was stopped. Its fields:
 //
-//	Code    Code   // the kind of failure
-//	Message string // for people
+//	Code    Code          // the kind of failure
+//	Message string        // for people
+//	Details []ErrorDetail // see Detail
 //
 // Its methods, all of which accept nil:
 //

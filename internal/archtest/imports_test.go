@@ -147,7 +147,7 @@ var arrows = []row{
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 
-	{"examples/orders/...", []string{"examples/orders/...", "runtime", "runtime/backend/embedded"}, nil},
+	{"examples/orders/...", []string{"examples/orders/...", "runtime", "runtime/backend/embedded", "runtime/httpstatus"}, nil},
 	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/auto"}, nil},
 }
 

@@ -101,7 +101,7 @@ func fuzz(duration string) []step {
 	for _, f := range []struct{ pkg, name string }{
 		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
 		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"},
-		{"gen/scan", "FuzzSignature"},
+		{"gen/scan", "FuzzSignature"}, {"runtime/httpstatus", "FuzzRead"},
 		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"},
 		{"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
 		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"},

@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"github.com/afgen/afgen/examples/orders/tenant"
 	"github.com/afgen/afgen/examples/orders/thumbnails"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/httpstatus"
 )
 
 // api is the HTTP front end. It only submits and calls: the work is done in other processes.
@@ -160,29 +159,14 @@ type content struct {
 // A handler answers a request with a value or an error.
 type handler func(r *http.Request) (any, error)
 
-// statuses are those of the codes whose errors a client may see.
-var statuses = map[af.Code]int{
-	af.ErrInvalidArgument:    http.StatusBadRequest,
-	af.ErrOutOfRange:         http.StatusBadRequest,
-	af.ErrFailedPrecondition: http.StatusBadRequest,
-	af.ErrUnauthenticated:    http.StatusUnauthorized,
-	af.ErrNotFound:           http.StatusNotFound,
-	af.ErrAlreadyExists:      http.StatusConflict,
-	af.ErrUnavailable:        http.StatusServiceUnavailable,
-	af.ErrDeadlineExceeded:   http.StatusGatewayTimeout,
-}
-
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, err := h(r)
+	if err != nil {
+		httpstatus.Write(w, r, err)
+		return
+	}
 	status := http.StatusOK
-	var e *af.Error
-	switch _, begun := answer.(accepted); {
-	case errors.As(err, &e) && statuses[e.Code] != 0:
-		status, answer = statuses[e.Code], map[string]string{"code": string(e.Code), "message": e.Message}
-	case err != nil:
-		slog.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
-		status, answer = http.StatusInternalServerError, map[string]string{"message": "internal error"}
-	case begun:
+	if _, begun := answer.(accepted); begun {
 		status = http.StatusAccepted
 	}
 	if c, ok := answer.(content); ok {

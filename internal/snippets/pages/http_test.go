@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/snippets/shop"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/httpstatus"
 )
 
 // routes returns the HTTP API of the shop.
@@ -29,12 +31,12 @@ func routes(app *af.App) http.Handler {
 	mux.HandleFunc("POST /price", func(w http.ResponseWriter, r *http.Request) {
 		var order shop.Order
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&order); err != nil {
-			writeError(w, r, af.Errorf(af.ErrInvalidArgument, "body: %v", err))
+			httpstatus.Write(w, r, af.Errorf(af.ErrInvalidArgument, "body: %v", err))
 			return
 		}
 		cents, err := client.Price(r.Context(), order)
 		if err != nil {
-			writeError(w, r, err)
+			httpstatus.Write(w, r, err)
 			return
 		}
 		writeJSON(w, http.StatusOK, map[string]int{"cents": cents})
@@ -44,7 +46,7 @@ func routes(app *af.App) http.Handler {
 	mux.HandleFunc("POST /receipts", func(w http.ResponseWriter, r *http.Request) {
 		var order shop.Order
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&order); err != nil {
-			writeError(w, r, af.Errorf(af.ErrInvalidArgument, "body: %v", err))
+			httpstatus.Write(w, r, af.Errorf(af.ErrInvalidArgument, "body: %v", err))
 			return
 		}
 		var opts []af.SubmitOption
@@ -53,7 +55,7 @@ func routes(app *af.App) http.Handler {
 		}
 		id, err := receipts.Submit(r.Context(), order, opts...)
 		if err != nil {
-			writeError(w, r, err)
+			httpstatus.Write(w, r, err)
 			return
 		}
 		w.Header().Set("Location", "/receipts/"+id)
@@ -63,7 +65,7 @@ func routes(app *af.App) http.Handler {
 	mux.HandleFunc("GET /receipts/{id}", func(w http.ResponseWriter, r *http.Request) {
 		task, err := receipts.Get(r.Context(), r.PathValue("id"))
 		if err != nil {
-			writeError(w, r, err)
+			httpstatus.Write(w, r, err)
 			return
 		}
 		answer := map[string]any{"status": task.Status}
@@ -73,42 +75,6 @@ func routes(app *af.App) http.Handler {
 		writeJSON(w, http.StatusOK, answer)
 	})
 	return mux
-}
-
-// statuses are those of the codes; others are 500.
-var statuses = map[af.Code]int{
-	af.ErrInvalidArgument:    http.StatusBadRequest,
-	af.ErrFailedPrecondition: http.StatusBadRequest,
-	af.ErrOutOfRange:         http.StatusBadRequest,
-	af.ErrUnauthenticated:    http.StatusUnauthorized,
-	af.ErrPermissionDenied:   http.StatusForbidden,
-	af.ErrNotFound:           http.StatusNotFound,
-	af.ErrAlreadyExists:      http.StatusConflict,
-	af.ErrAborted:            http.StatusConflict,
-	af.ErrResourceExhausted:  http.StatusTooManyRequests,
-	af.ErrCanceled:           499, // the client has gone
-	af.ErrUnimplemented:      http.StatusNotImplemented,
-	af.ErrUnavailable:        http.StatusServiceUnavailable,
-	af.ErrDeadlineExceeded:   http.StatusGatewayTimeout,
-}
-
-// writeError writes an error as JSON. Texts of internal errors go to the log only.
-func writeError(w http.ResponseWriter, r *http.Request, err error) {
-	code := af.CodeOf(err)
-	status, public := statuses[code]
-	message := "internal error"
-	var e *af.Error
-	if public && errors.As(err, &e) {
-		message = e.Message
-	}
-	if !public {
-		status = http.StatusInternalServerError
-		slog.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
-	}
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	writeJSON(w, status, map[string]any{"code": code, "message": message})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -140,7 +106,7 @@ func run(ctx context.Context, app *af.App) error {
 }
 
 func TestHTTP(t *testing.T) {
-	compare(t, "http.md", "http_test.go", "func routes", "var statuses", "func run")
+	compare(t, "http.md", "http_test.go", "func routes", "func run")
 	app := open(t)
 	server := httptest.NewServer(routes(app))
 	defer server.Close()
@@ -168,8 +134,10 @@ func TestHTTP(t *testing.T) {
 		answer                string
 	}{
 		{"call", "/price", `{"item":"tea","count":3}`, "", 200, `{"cents":750}`},
-		{"not_found", "/price", `{"item":"beer","count":3}`, "", 404, `{"code":"not_found","message":"no item \"beer\""}`},
-		{"no_json", "/price", `{`, "", 400, `{"code":"invalid_argument","message":"body: unexpected EOF"}`},
+		{"not_found", "/price", `{"item":"beer","count":3}`, "", 404, `{"type":"about:blank","title":"Not Found",` +
+			`"status":404,"detail":"no item \"beer\"","code":"not_found","outcome":"answered","retryable":false}`},
+		{"no_json", "/price", `{`, "", 400, `{"type":"about:blank","title":"Bad Request","status":400,` +
+			`"detail":"body: unexpected EOF","code":"invalid_argument","outcome":"unknown","retryable":false}`},
 		{"task", "/receipts", `{"item":"tea","count":2}`, "k1", 202, `{"id":"receipt-k1"}`},
 		{"repeated", "/receipts", `{"item":"tea","count":2}`, "k1", 202, `{"id":"receipt-k1"}`},
 	} {
@@ -193,7 +161,7 @@ func TestHTTP(t *testing.T) {
 
 func TestInternalErrorsAreHidden(t *testing.T) {
 	w := httptest.NewRecorder()
-	writeError(w, httptest.NewRequest(http.MethodGet, "/", nil), errors.New("password is secret"))
+	httpstatus.Write(w, httptest.NewRequest(http.MethodGet, "/", nil), errors.New("password is secret"))
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -206,8 +174,12 @@ func TestRunStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(10*time.Millisecond, cancel)
-	if err := run(ctx, app); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		t.Error(err)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, app) }()
+	testkit.Succeeds(t, "ready", app.Ready)
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err) // another program of the machine may use the port
 	}
 }
