@@ -36,7 +36,7 @@ func TestErrorDetailsOfTasks(t *testing.T) {
 	}{
 		{"details", withDetail, false, af.ErrResourceExhausted, 3, "full"},
 		{"wrapped", fmt.Errorf("wrapped: %w", withDetail), false, af.ErrResourceExhausted, 3, "full"},
-		{"invalid_omitted", odd, false, af.ErrAborted, 1, "odd"},
+		{"invalid_omitted", odd, false, af.ErrAborted, 1, "odd (details that are not JSON omitted)"},
 		{"too_large", af.NewError(af.ErrAborted, "large", space{Name: strings.Repeat("x", 64<<10)}), false, af.ErrAborted, 0,
 			"large (details over 64 kB omitted)"},
 		{"plain", errors.New("plain"), false, af.ErrUnknown, 0, "plain"},

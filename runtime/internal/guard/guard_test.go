@@ -114,10 +114,12 @@ func TestBoundedDetails(t *testing.T) {
 		"too large": {[]backend.ErrorDetail{{Value: make(json.RawMessage, backend.MaxDetails+1)}},
 			"m (details over 64 kB omitted)"},
 		"not JSON": {[]backend.ErrorDetail{{Value: json.RawMessage(`{`)}}, "m (details that are not JSON omitted)"},
+		"one of two": {[]backend.ErrorDetail{{Type: "t"}, {Type: "t", Value: json.RawMessage(`1`)}},
+			"m (details that are not JSON omitted)"},
 		"no value": {[]backend.ErrorDetail{{Type: "t"}}, "m (details that are not JSON omitted)"},
 	} {
 		kept := 0
-		if name == "fine" {
+		if name == "fine" || name == "one of two" {
 			kept = 1
 		}
 		e := guard.Bounded(&backend.Error{Code: backend.ErrAborted, Message: "m", Details: tt.details})

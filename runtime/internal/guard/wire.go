@@ -31,8 +31,9 @@ func Bounded(a *backend.Error) *backend.Error {
 		a.Details = nil
 		a.Message += " (details over 64 kB omitted)"
 	}
-	if slices.ContainsFunc(a.Details, func(d backend.ErrorDetail) bool { return !backend.ValidDetail(d) }) {
-		a.Details = nil
+	invalid := func(d backend.ErrorDetail) bool { return !backend.ValidDetail(d) }
+	if slices.ContainsFunc(a.Details, invalid) {
+		a.Details = slices.DeleteFunc(slices.Clone(a.Details), invalid) // the handler's error is not changed
 		a.Message += " (details that are not JSON omitted)"
 	}
 	return a
@@ -47,16 +48,9 @@ func TaskError(err error) *backend.TaskError {
 	return Stored(e)
 }
 
-// Stored returns an error in the form in which it is stored with a task. It omits details that no store accepts, which
-// [backend.NewError] doesn't make.
+// Stored returns an error that [Bounded] returned in the form in which it is stored with a task.
 func Stored(e *backend.Error) *backend.TaskError {
-	t := &backend.TaskError{Code: e.Code, Message: e.Message}
-	for _, d := range e.Details {
-		if backend.ValidDetail(d) {
-			t.Details = append(t.Details, d)
-		}
-	}
-	return t
+	return &backend.TaskError{Code: e.Code, Message: e.Message, Details: e.Details}
 }
 
 // Undecoded marks the error of a payload that does not decode, which a retry with the same program can't fix.
