@@ -405,7 +405,8 @@ func doLook(m *machine, op operation) {
 	})
 }
 
-// doList reads all pages of a list. Instants that limit it are those of tasks, by each store's clock.
+// doList reads all pages of a list. Instants that limit it are those of tasks, by each store's clock. Subtasks are left
+// out: those of a batch were created at the same instant, or one after the other.
 func doList(m *machine, op operation) {
 	t := m.some(op.A)
 	q := backend.TaskQuery{
@@ -417,7 +418,7 @@ func doList(m *machine, op operation) {
 	}
 	m.both(func(s backend.Store) any {
 		q := q
-		if limit, err := s.Get(context.Background(), t.ID); err == nil && op.D < 6 {
+		if limit, err := s.Get(context.Background(), t.ID); err == nil && limit.Source == "" && op.D < 6 {
 			if op.D < 3 {
 				q.After = limit.Created
 			} else {
