@@ -171,7 +171,8 @@ func (p childProcess) logger(context.Context, *handling) *slog.Logger { return p
 func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.RawMessage, error) {
 	r := &Running{
 		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, DoneOf: t.DoneOf,
-		Job: handledJob(t.Queue), Payload: t.Payload, attemptState: &attemptState{store: a.ports.Store, trace: t.Trace, metadata: t.Metadata},
+		Job: handledJob(t.Queue), Payload: t.Payload,
+		attemptState: &attemptState{store: a.ports.Store, trace: t.Trace, metadata: t.Metadata},
 	}
 	if t.DoneOf != "" {
 		if w.SubtasksDone == nil {

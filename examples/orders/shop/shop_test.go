@@ -60,15 +60,9 @@ func imported(t *testing.T, app *af.App, id string) {
 	if task := wait(t, app, id); task.Status != af.StatusSuccess {
 		t.Fatalf("import %s: %+v", id, task.Error)
 	}
-	for {
-		task, err := app.GetTask(t.Context(), id+"/done")
-		switch {
-		case err == nil && task.Status == af.StatusSuccess:
-			return
-		case err != nil && af.CodeOf(err) != af.ErrNotFound, task.Error != nil:
-			t.Fatalf("import %s: %+v, %v", id, task.Error, err)
-		}
-		time.Sleep(time.Second) // virtual
+	tree, err := app.WaitTree(t.Context(), id)
+	if err != nil || tree.Done == nil || tree.Done.Status != af.StatusSuccess {
+		t.Fatalf("import %s: %v, %v", id, tree, err)
 	}
 }
 

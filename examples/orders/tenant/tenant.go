@@ -73,7 +73,7 @@ func Server(next af.Handler) af.Handler {
 // Worker is middleware for handlers of tasks. Tasks of jobs have no tenant.
 func Worker(next af.TaskHandler) af.TaskHandler {
 	return func(ctx context.Context, t *af.Running) (json.RawMessage, error) {
-		ctx, _ = received(ctx)
+		ctx, _ = received(ctx) // without a tenant, From fails where one is needed
 		return next(ctx, t)
 	}
 }

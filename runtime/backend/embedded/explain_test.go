@@ -18,6 +18,14 @@ func maySort(statement string) bool {
 	}, func(part string) bool { return strings.Contains(statement, part) })
 }
 
+// mayWalk reports whether a statement may walk all tasks in the order of creation: one for a page, which ends when the
+// page is full, or for a total between two instants, which is limited.
+func mayWalk(statement string) bool {
+	return strings.HasPrefix(statement, "SELECT ended, seq FROM task NOT INDEXED WHERE seq BETWEEN") ||
+		strings.HasPrefix(statement, "SELECT ended, seq FROM task NOT INDEXED WHERE (? = '' OR queue = ?) AND status = 4") ||
+		strings.HasPrefix(statement, "SELECT count(*) FROM (SELECT 1 FROM task NOT INDEXED WHERE (? = '' OR queue = ?) AND seq")
+}
+
 // plans holds the statements that were checked to use indexes.
 type plans map[string]bool
 
@@ -35,6 +43,9 @@ func (seen plans) check(t *testing.T, ports *backend.Ports) {
 		for _, step := range steps {
 			if list && strings.Contains(step, "TEMP B-TREE") && !maySort(statement) {
 				t.Errorf("the statement sorts all rows: %s\n%s", statement, step)
+			}
+			if strings.HasPrefix(step, "SEARCH task USING INTEGER PRIMARY KEY (rowid>") && !mayWalk(statement) {
+				t.Errorf("the statement walks all tasks: %s\n%s", statement, step)
 			}
 			for _, table := range []string{"task", "kid", "kin", "payload", "family", "batch"} {
 				if strings.HasPrefix(step, "SCAN "+table) && !strings.Contains(step, "INDEX") {

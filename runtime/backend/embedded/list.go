@@ -125,7 +125,8 @@ type tally struct {
 // count sets the page's total and returns the tallies of the queues of the query.
 func (l *lister) count(v *snapshot, page *backend.TaskPage) ([]*tally, error) {
 	if l.Source != "" {
-		n, err := l.countRows(v, "source = ? AND source IS NOT NULL AND (? = '' OR queue = ?) AND ", l.Source, l.Queue, l.Queue)
+		n, err := l.countRows(v, "INDEXED BY task_kin WHERE source = ? AND source IS NOT NULL AND (? = '' OR queue = ?) AND ",
+			l.Source, l.Queue, l.Queue)
 		page.Total, page.AtLeast = backend.BoundedTotal(n)
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func (l *lister) count(v *snapshot, page *backend.TaskPage) ([]*tally, error) {
 		return nil, err
 	}
 	if !l.After.IsZero() || !l.Before.IsZero() {
-		n, err := l.countRows(v, "(? = '' OR queue = ?) AND ", l.Queue, l.Queue)
+		n, err := l.countRows(v, "NOT INDEXED WHERE (? = '' OR queue = ?) AND ", l.Queue, l.Queue)
 		page.Total, page.AtLeast = backend.BoundedTotal(n)
 		return counts, err
 	}
@@ -167,7 +168,7 @@ func (l *lister) countRows(v *snapshot, where string, args ...any) (int, error) 
 	if !l.Before.IsZero() {
 		high = instant.Of(l.Before) - 1
 	}
-	n, err := readFrom(v, scanOne[int], "SELECT count(*) FROM (SELECT 1 FROM task NOT INDEXED WHERE "+where+
+	n, err := readFrom(v, scanOne[int], "SELECT count(*) FROM (SELECT 1 FROM task "+where+
 		"seq BETWEEN ? AND ? AND status IN (SELECT value FROM json_each(?)) LIMIT ?)",
 		append(args, low, high, list(l.statuses()), backend.MaxTotal+1)...)
 	if err != nil {
