@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -40,7 +41,7 @@ func wantStuckIn(t *testing.T, logged any) {
 
 // A receiver that ignores its context during a shutdown is logged with its stack.
 func TestReceiverThatIgnoresShutdown(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
@@ -72,7 +73,7 @@ func TestReceiverThatIgnoresShutdown(t *testing.T) {
 
 // Handlers that ignore their contexts are counted in Health and Workers until they return.
 func TestAbandonedHandlersAreCounted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		w := jobWorker
 		w.Max, w.Timeout = 2, time.Second
@@ -145,7 +146,7 @@ func condition(t *testing.T, app *af.App, mode string) af.Condition {
 
 // If many handlers hang, all stacks are dumped once. The log has a line for each handler, and the stacks of some.
 func TestStacksOfManyAbandonedHandlers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const n = 100
 		w := jobWorker
 		w.Max = n

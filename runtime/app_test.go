@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -82,7 +83,7 @@ func TestRegistrationAfterStartIsReported(t *testing.T) {
 
 // A request that arrives while the App is starting is handled once all services are served.
 func TestRequestsWaitUntilAllServicesAreServed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
 		early := make(chan error, 1)
@@ -213,7 +214,7 @@ func TestInstancesShareCallsUntilDrained(t *testing.T) {
 }
 
 func TestConcurrencyIsLimited(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var running, most atomic.Int32
 		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
 			n := running.Add(1)
@@ -240,7 +241,7 @@ func TestConcurrencyIsLimited(t *testing.T) {
 }
 
 func TestCallWithoutFreeSlotIsNotSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
 			time.Sleep(time.Minute)
 			return 0, nil
@@ -257,7 +258,7 @@ func TestCallWithoutFreeSlotIsNotSent(t *testing.T) {
 }
 
 func TestMaxInFlightDoesNotLimitHandlers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var app *af.App
 		app = serve(t, memory.New(), func(ctx context.Context, x int) (int, error) {
 			if x == 1 {

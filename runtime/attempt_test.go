@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 func TestFailuresAreRetriedWithBackoff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 3
 		var at []time.Duration
@@ -49,7 +50,7 @@ func TestFailuresAreRetriedWithBackoff(t *testing.T) {
 func TestBackoffIsLimited(t *testing.T) {
 	for base, most := range map[time.Duration]time.Duration{time.Minute: 5 * time.Minute,
 		10 * time.Minute: 10 * time.Minute} {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := jobWorker
 			w.Retries, w.Backoff = 6, base
 			var at []time.Time
@@ -69,7 +70,7 @@ func TestBackoffIsLimited(t *testing.T) {
 }
 
 func TestPermanentErrorsPanicsAndSnoozes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 2
 		runs := map[int]int{}
@@ -124,7 +125,7 @@ func TestPermanentErrorsPanicsAndSnoozes(t *testing.T) {
 }
 
 func TestUndecodablePayloadFailsWithoutRetry(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 5
 		app, q := work(t, memory.New(), w, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
@@ -139,7 +140,7 @@ func TestUndecodablePayloadFailsWithoutRetry(t *testing.T) {
 
 // In a rolling deploy the worker may be newer than the submitter. It runs the tasks and logs one warning.
 func TestAnotherPayloadVersionIsLoggedOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		w := jobWorker
 		w.Payload = "newer"
@@ -159,7 +160,7 @@ func TestAnotherPayloadVersionIsLoggedOnce(t *testing.T) {
 }
 
 func TestTimeoutIsTheCauseOfTheContext(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Timeout = 3 * time.Second
 		var causes []string
@@ -186,7 +187,7 @@ func TestTimeoutIsTheCauseOfTheContext(t *testing.T) {
 }
 
 func TestAbandonedHandlerKeepsItsSlot(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max, w.Timeout = 1, time.Second
 		release := make(chan struct{})
@@ -215,7 +216,7 @@ func TestAbandonedHandlerKeepsItsSlot(t *testing.T) {
 }
 
 func TestHandlerMayReturnWithinTheGrace(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Timeout = time.Second
 		_, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
@@ -231,7 +232,7 @@ func TestHandlerMayReturnWithinTheGrace(t *testing.T) {
 
 // The result of an abandoned handler is ignored, and no lost claim is logged.
 func TestResultOfAbandonedHandlerIsIgnored(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Timeout, w.Retries = time.Second, 1
 		release := make(chan struct{})
@@ -257,7 +258,7 @@ func TestResultOfAbandonedHandlerIsIgnored(t *testing.T) {
 }
 
 func TestTooLargeResultFailsTheTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 5
 		app := open(t, memory.New())

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -48,7 +49,7 @@ func (s slowStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, 
 
 // An audit ignores tasks that are claimed while it is running.
 func TestAuditIgnoresNewClaims(t *testing.T) {
-	bubble(t, func(t *testing.T) { runThroughAudits(t, "") })
+	bubble.Test(t, func(t *testing.T) { runThroughAudits(t, "") })
 }
 
 // runThroughAudits submits tasks every half second, during two audits, and checks that each runs once.
@@ -80,12 +81,12 @@ func runThroughAudits(t *testing.T, slowQueue string) {
 
 // A claim whose reply is delayed during an audit is not released.
 func TestAuditIgnoresClaimsWithDelayedReplies(t *testing.T) {
-	bubble(t, func(t *testing.T) { runThroughAudits(t, jobWorker.Name) })
+	bubble.Test(t, func(t *testing.T) { runThroughAudits(t, jobWorker.Name) })
 }
 
 // A run whose claim has been lost is stopped by the next audit.
 func TestAuditStopsRunWithOldFence(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		begun := time.Now()
 		var cause error
@@ -131,7 +132,7 @@ func (s gatedStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task,
 // A granted claim whose reply is delayed runs once, even if this process audits its claims meanwhile. Each stop of a
 // running task, in any process, causes an audit.
 func TestClaimInFlightIsNotReleased(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		sent, gate := make(chan int, 100), make(chan struct{})
 		w := jobWorker
@@ -164,7 +165,7 @@ func TestClaimInFlightIsNotReleased(t *testing.T) {
 
 // A claim whose reply is lost is released while the pool keeps claiming.
 func TestClaimWithLostReplyIsReleased(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		lost := false
 		w := jobWorker
 		w.Max = 4

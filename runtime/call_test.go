@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -66,7 +67,7 @@ func TestClientWithoutCallerIsAnError(t *testing.T) {
 
 // In a bubble, time advances only when all goroutines are blocked, so the test can check that the calls do not wait.
 func TestUnknownServiceOrMethodFailsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := serve(t, memory.New(), double)
 		begun := time.Now()
 		_, err := app.Call(t.Context(), "nosuch", "Do", nil)
@@ -128,7 +129,7 @@ func TestCallDeadline(t *testing.T) {
 		{"timeout_first", 4 * time.Second, 3 * time.Second, 3 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var seen time.Duration
 				app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
 					deadline, _ := ctx.Deadline()
@@ -156,7 +157,7 @@ func TestCallDeadline(t *testing.T) {
 }
 
 func TestHandlerThatIgnoresItsDeadlineDoesNotBlockTheCaller(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
 			if x == 1 {
@@ -178,7 +179,7 @@ func TestHandlerThatIgnoresItsDeadlineDoesNotBlockTheCaller(t *testing.T) {
 }
 
 func TestCancellationReachesTheHandler(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var cause error
 		app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
 			<-ctx.Done()
@@ -215,7 +216,7 @@ func TestEndedContextIsNotSent(t *testing.T) {
 }
 
 func TestWaitForReadyWaitsForAnInstance(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
 		begun := time.Now()
@@ -239,7 +240,7 @@ func TestWaitForReadyWaitsForAnInstance(t *testing.T) {
 }
 
 func TestOnlyIdempotentMethodsAreRetried(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		var ids []string
 		lost := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {

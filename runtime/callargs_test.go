@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -24,7 +25,7 @@ var wideDo = af.Method[wideArgs, calcReply]{Service: "calc", Name: "Do", Signatu
 
 // A misspelt argument is rejected by the caller, based on the announcements of the instances. Nothing is sent.
 func TestMisspeltArgumentIsRejected(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		var begun atomic.Int32
 		count := func(_ context.Context, x int) (int, error) { begun.Add(1); return x, nil }
@@ -74,7 +75,7 @@ func (blindCoordinator) Present(context.Context, string) (map[string]json.RawMes
 
 // If the registry is unavailable, or an instance announces no arguments, all arguments are accepted.
 func TestUncheckedArgumentsAreAccepted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		serve(t, world, double)
 		blind := openStarted(t, altered{world, func(p *backend.Ports) { p.Coordinator = blindCoordinator{p.Coordinator} }})

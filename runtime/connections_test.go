@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -86,7 +87,7 @@ func TestAbsentOwnerWithoutHeartbeatIsDead(t *testing.T) {
 		"absent_and_beats": {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				see := &connections{there: map[string]bool{}, since: map[string]time.Time{}}
 				world := fault.Around(memory.New())
 				begun := make(chan struct{}, 1)

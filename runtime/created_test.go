@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -23,7 +24,7 @@ func asks(t *testing.T, q af.Queue[int, int]) func(opts ...af.SubmitOption) (str
 }
 
 func TestCreatedOrFound(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, same)
 		submit := asks(t, q)
 		want := func(what string, got, want bool) {
@@ -94,7 +95,7 @@ func TestCreatedAfterLostReply(t *testing.T) {
 		"plain": nil, "id": {af.TaskID("a")}, "key": {af.UniqueKey("k")}, "both": {af.TaskID("a"), af.UniqueKey("k")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := memory.New()
 				s := &lostReplies{}
 				_, q := work(t, altered{b, func(p *backend.Ports) { s.Store = p.Store; p.Store = s }}, jobWorker, same)
@@ -124,7 +125,7 @@ func TestCreatedAfterLostReply(t *testing.T) {
 }
 
 func TestCreatedWithUnknownOutcome(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &lostReplies{}
 		app, q := work(t, altered{memory.New(), func(p *backend.Ports) { s.Store = p.Store; p.Store = s }}, jobWorker, same)
 		s.lost.Store(1 << 30)
@@ -173,7 +174,7 @@ func (s *lostReplies) Insert(ctx context.Context, tasks []backend.NewTask) ([]ba
 
 // Of concurrent submissions with one id, or one key, exactly one has created the task.
 func TestCreatedOnceByConcurrentSubmissions(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.Grouped(memory.New()), jobWorker, same)
 		later := af.RunAt(time.Now().Add(time.Hour))
 		for _, opt := range []af.SubmitOption{af.TaskID("a"), af.UniqueKey("k")} {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -22,7 +23,7 @@ const messageTrace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 // The metadata and the trace of the sender's context are those of the handler's, for each delivery and for dead
 // letters. A handler doesn't pass its metadata on.
 func TestMessageCarriesMetadataAndTrace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
@@ -82,7 +83,7 @@ func TestMessageCarriesMetadataAndTrace(t *testing.T) {
 
 // A message whose last delivery had no result is moved without another one. It may be what kills its receivers.
 func TestMessageWithoutAttemptsIsNotDelivered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app := openStarted(t, world)
 		ports, err := world.Open(t.Context(), backend.Env{})
@@ -117,7 +118,7 @@ func TestMessageWithoutAttemptsIsNotDelivered(t *testing.T) {
 
 // A full dead-letter queue refuses messages. They stay in their queue, are tried every minute, and delay no others.
 func TestFullDeadLetterQueueLosesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
@@ -174,7 +175,7 @@ func TestFullDeadLetterQueueLosesNothing(t *testing.T) {
 
 // The errors of dead letters are redacted as those of tasks.
 func TestDeadLettersAreRedacted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.RedactErrors())
 		start(t, app)
 		receiving(t.Context(), app, "q", func(context.Context, json.RawMessage) error {
@@ -196,7 +197,7 @@ func TestDeadLettersAreRedacted(t *testing.T) {
 
 // Dead letters stay in their queue until a handler accepts them, whatever it returns.
 func TestDeadLettersAreNotMovedFurther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
 		if err := app.Send(t.Context(), "q.dead", 1); err != nil {
 			t.Fatal(err)

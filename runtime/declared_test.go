@@ -11,6 +11,7 @@ import (
 
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -29,7 +30,7 @@ func deployJobs(t *testing.T, b af.Backend, jobs ...af.DeclaredJob) *af.App {
 
 func TestDeclaredJobsFollowTheProgram(t *testing.T) {
 	testkit.Long(t, "takes seconds with the race detector")
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		ports := must(b.Open(t.Context(), backend.Env{}))(t)
 		defer func() { _ = ports.Close(t.Context()) }()
@@ -81,7 +82,7 @@ func TestDeclaredJobsFollowTheProgram(t *testing.T) {
 }
 
 func TestStartReturnsErrorsOfDeclaredJobs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		w := jobWorker
 		w.Jobs = []af.DeclaredJob{{ID: "a", Cron: "@never"}, {ID: "b", Cron: "@daily"}, {ID: "b", Cron: "@hourly"}}
@@ -111,7 +112,7 @@ func TestStartReturnsErrorsOfDeclaredJobs(t *testing.T) {
 // A function can be a job. It has arguments of its type, and runs once for each due time in the cluster.
 func TestHandleJob(t *testing.T) {
 	type report struct{ Day, Kind string }
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		from := time.Now()
 		var mu sync.Mutex
@@ -149,7 +150,7 @@ func TestHandleJob(t *testing.T) {
 // A scheduler that hangs after its decision reads the job again before it submits tasks: another one may have submitted
 // them, and they may have been deleted.
 func TestSchedulerThatHungReadsAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var hung hanging
 		leader := open(t, altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) {
@@ -232,7 +233,7 @@ func TestHandleJobInChildProcess(t *testing.T) {
 
 // An App that starts while the document store is unavailable declares its jobs when it is available again.
 func TestDeclaredJobsArePutOnceDocsAreAvailable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
 		app := deployJobs(t, unreadable(memory.New(), &down), af.DeclaredJob{ID: "a", Cron: "@every 10s"})

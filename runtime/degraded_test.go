@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -94,7 +95,7 @@ func (d degradedCoordinator) Subscribe(ctx context.Context, topic string, fn fun
 func TestWithoutTransportWorkersPoll(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				d := degrade(opts...)
 				d.noTransport.Store(true)
 				_, q := work(t, d, jobWorker, same)
@@ -119,7 +120,7 @@ func TestWithoutTransportWorkersPoll(t *testing.T) {
 }
 
 func TestWithoutCoordinatorAuditsFindStops(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := degrade()
 		d.noCoordinator.Store(true)
 		var cause error
@@ -144,7 +145,7 @@ func TestWithoutCoordinatorAuditsFindStops(t *testing.T) {
 }
 
 func TestWithoutCoordinatorWaitPolls(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := degrade()
 		d.noCoordinator.Store(true)
 		app, q := work(t, d, jobWorker, func(ctx context.Context, n int) (int, error) {
@@ -186,7 +187,7 @@ func TestWithoutCoordinatorWaitPolls(t *testing.T) {
 
 // A handler that succeeds after its task was stopped does not know of the stop: its result is discarded.
 func TestSuccessAfterStopIsDiscarded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := degrade()
 		d.noCoordinator.Store(true)
 		_, q := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) {
@@ -213,7 +214,7 @@ func TestSuccessAfterStopIsDiscarded(t *testing.T) {
 
 // The hints of a dead process that it has not acknowledged are redelivered to another at once.
 func TestHintsOfADeadProcessAreRedelivered(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		one := jobWorker
 		one.Max = 1
@@ -236,7 +237,7 @@ func TestHintsOfADeadProcessAreRedelivered(t *testing.T) {
 // If hints carry ids, that of a running task is redelivered when its process dies. Then two missed heartbeats expire
 // the owner.
 func TestSuspectedDeadOwnerExpiresWithinThreeSeconds(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		begun := make(chan struct{}, 1)
 		victim, _ := process(t, world, fault.Plan{}, jobWorker, hang(begun))
@@ -259,7 +260,7 @@ func TestSuspectedDeadOwnerExpiresWithinThreeSeconds(t *testing.T) {
 
 // A suspected owner that sends heartbeats keeps its task.
 func TestSuspectedOwnerWithHeartbeatsKeepsItsTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := degrade(memory.HintIDs(4096))
 		var runs atomic.Int32
 		run := func(_ context.Context, n int) (int, error) {
@@ -328,7 +329,7 @@ func TestProcessWatcherExpiresDeadOwnersAtOnce(t *testing.T) {
 }
 
 func deadProcess(t *testing.T, told bool) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		begun := make(chan struct{}, 1)
 		victim, _ := process(t, world, fault.Plan{}, jobWorker, hang(begun))

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -32,7 +33,7 @@ func TestDrainingInHandlers(t *testing.T) {
 	if af.Draining(t.Context()) != nil {
 		t.Error("Draining outside of a handler is not nil")
 	}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		learned := make(chan string, 4)
 		wait := func(ctx context.Context, what string) error {
 			if closed(af.Draining(ctx)) {
@@ -104,7 +105,7 @@ func TestShutdownReturnsEvenIfEverythingHangs(t *testing.T) {
 	for _, what := range []string{"tasks", "calls", "messages", "store", "listener", "backend", "log",
 		"tasks calls messages store", "tasks calls messages store listener backend log"} {
 		t.Run(strings.ReplaceAll(what, " ", "_"), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := world{fault.New(fault.Around(memory.New()), 1, fault.Plan{}), make(chan struct{}), map[string]bool{}}
 				for _, name := range strings.Fields(what) {
 					w.hang[name] = true
@@ -181,7 +182,7 @@ func TestShutdownReturnsEvenIfEverythingHangs(t *testing.T) {
 
 // A drain logs every five seconds what it waits for.
 func TestDrainReportsWhatItWaitsFor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		sleep := func(_ context.Context, n int) (int, error) {
@@ -226,7 +227,7 @@ func TestDrainReportsWhatItWaitsFor(t *testing.T) {
 
 // Three deploys in a row whose drain times out do not charge a long task.
 func TestDeploysChargeNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		var id string
 		for range 4 {

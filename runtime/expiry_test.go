@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -31,7 +32,7 @@ func (c slowCoordinator) Announce(ctx context.Context, kind, name string, facts 
 // A process with a slow start sends a heartbeat before its first claim. So its counter is young, and a redelivered hint
 // does not make it suspected.
 func TestSlowStartEndsWithAHeartbeat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		app := open(t, altered{b, func(p *backend.Ports) { p.Coordinator = slowCoordinator{p.Coordinator} }})
 		af.RegisterWorker(app, jobWorker, &job{})
@@ -48,7 +49,7 @@ func TestSlowStartEndsWithAHeartbeat(t *testing.T) {
 
 // A live process that was declared dead cancels a run when it claims the same task again, at the latest.
 func TestExpiredOwnerContinuesAtItsNextClaim(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var mu sync.Mutex
 		var causes []error
@@ -88,7 +89,7 @@ func TestExpiredOwnerContinuesAtItsNextClaim(t *testing.T) {
 
 // If it has nothing to claim, it learns so from its next heartbeat.
 func TestExpiredOwnerStopsItsRunsAtItsNextHeartbeat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		begun := time.Now()
 		var cause error
@@ -130,7 +131,7 @@ func (l lateHeartbeats) Beat(ctx context.Context, owner string, count int64) err
 // A lease begins when its heartbeat was sent, since others may have seen it then. So runs end within a lease of that
 // time, even if the reply was late.
 func TestRunsEndWithinALeaseOfTheLastHeartbeat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var late, gone atomic.Bool
 		b := altered{memory.New(), func(p *backend.Ports) { p.Store = lateHeartbeats{p.Store, &late, &gone} }}
 		begun := time.Now()
@@ -158,7 +159,7 @@ func TestRunsEndWithinALeaseOfTheLastHeartbeat(t *testing.T) {
 
 // A late reply that an earlier owner of this process has expired has no effect.
 func TestLateExpiryOfAnEarlierOwnerStopsNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		late := jobWorker
 		late.Name, late.Type = "late", "Late"
@@ -193,7 +194,7 @@ func TestLateExpiryOfAnEarlierOwnerStopsNothing(t *testing.T) {
 
 // A redelivered hint makes only the owner of its task suspected, not others that pause for a moment.
 func TestRedeliveredHintSuspectsOneOwner(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		other := jobWorker
 		other.Name, other.Type = "other", "Other"
@@ -229,7 +230,7 @@ func TestRedeliveredHintSuspectsOneOwner(t *testing.T) {
 // If processes pause together, as on a machine that was suspended, the first one to resume does not declare the others
 // dead.
 func TestProcessResumedFirstExpiresNoOwner(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var sleepers []*fault.Backend
 		var q af.Queue[int, int]
@@ -286,7 +287,7 @@ func (a scriptedListener) Next(ctx context.Context, _ int) ([]backend.Hint, erro
 
 // A single lost heartbeat does not expire an owner, even if it is suspected.
 func TestSuspectedOwnerMayMissAHeartbeat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		suspect, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
 			time.Sleep(20 * time.Second)
@@ -345,7 +346,7 @@ func (u unwritableStore) ExpireOwner(
 // A process that can't send heartbeats must not declare others dead: their counters may be unchanged for the same
 // reason.
 func TestReadOnlyStoreExpiresNoOwnerAfterwards(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		var one, other atomic.Bool
 		openStarted(t, unwritable(world, &one))

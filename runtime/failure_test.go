@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -33,7 +34,7 @@ func process(
 }
 
 func TestRepeatedSubmitStoresOneTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var runs atomic.Int32
 		process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) { runs.Add(1); return 0, nil })
@@ -52,7 +53,7 @@ func TestRepeatedSubmitStoresOneTask(t *testing.T) {
 
 // If the submitter dies before it sends a hint, or the broker loses it, the dispatcher sends one.
 func TestDispatcherSendsLostHints(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		_, workerQueue := process(t, world, fault.Plan{}, jobWorker,
 			func(context.Context, int) (int, error) { return 0, nil })
@@ -67,7 +68,7 @@ func TestDispatcherSendsLostHints(t *testing.T) {
 }
 
 func TestDuplicateHintsRunATaskOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		var runs atomic.Int32
 		for range 3 {
@@ -88,7 +89,7 @@ func TestDuplicateHintsRunATaskOnce(t *testing.T) {
 // A task whose process is killed runs again elsewhere, within the lease, a heartbeat and a check of the failure
 // detector.
 func TestTasksOfADeadProcessRunElsewhere(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		begun := make(chan struct{})
 		victim, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
@@ -119,7 +120,7 @@ func TestTasksOfADeadProcessRunElsewhere(t *testing.T) {
 // If a process is paused for longer than its lease, its task runs elsewhere. When it resumes, its late results are
 // discarded.
 func TestPausedProcessStopsItsRunsWhenItResumes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var cause error
 		var once sync.Once
@@ -157,7 +158,7 @@ func TestPausedProcessStopsItsRunsWhenItResumes(t *testing.T) {
 // During an outage of the store shorter than a lease, results are kept and written later, no task runs twice, and
 // Submit fails.
 func TestShortOutageOfTheStoreLosesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var runs atomic.Int32
 		_, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
@@ -183,7 +184,7 @@ func TestShortOutageOfTheStoreLosesNothing(t *testing.T) {
 // During a longer outage, runs are cancelled with a cause before other processes could claim their tasks, and no owner
 // is declared dead.
 func TestLongOutageStopsRunsAndExpiresNoOwner(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var causes []error
 		var mu sync.Mutex
@@ -228,7 +229,7 @@ func TestLongOutageStopsRunsAndExpiresNoOwner(t *testing.T) {
 
 // A task that crashes every process fails in the end. Its attempts are not counted.
 func TestPoisonTaskFailsAfterMaxCrashes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 1))(t)
@@ -258,7 +259,7 @@ func TestPoisonTaskFailsAfterMaxCrashes(t *testing.T) {
 
 // A rolling restart with running tasks charges no attempts and loses no tasks.
 func TestRollingRestartChargesNoAttempt(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		run := func(ctx context.Context, n int) (int, error) {
 			select {
@@ -291,7 +292,7 @@ func TestRollingRestartChargesNoAttempt(t *testing.T) {
 }
 
 func TestFinishedTasksArePurged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, same, af.Retention(time.Hour, 0))
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
@@ -306,7 +307,7 @@ func TestFinishedTasksArePurged(t *testing.T) {
 
 // A source with ten thousand subtasks, inserted in several parts, is finished once.
 func TestLargeFanOutFinishesOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max = 100
 		app := open(t, memory.New())

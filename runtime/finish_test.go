@@ -5,13 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // If the store does not accept results during a shutdown, their claims are released uncharged.
 func TestShutdownReleasesTasksWithUnwrittenResults(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
 		app, q := work(t, b, jobWorker, func(ctx context.Context, _ int) (int, error) {

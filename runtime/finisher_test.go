@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -90,7 +91,7 @@ func (b *endBackend) Open(ctx context.Context, env backend.Env) (*backend.Ports,
 // A source that fails with many subtasks does not delay other tasks, and needs a few calls of the store, not some for
 // each subtask.
 func TestFailedSourceWithManySubtasksDelaysNoTasks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const many = 5000
 		store, events, b := counting()
 		var q af.Queue[int, int]
@@ -127,7 +128,7 @@ func TestFailedSourceWithManySubtasksDelaysNoTasks(t *testing.T) {
 }
 
 func TestStoppingManySubtasksNeedsFewCalls(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const many = 5000
 		store, _, b := counting()
 		close(store.held)
@@ -156,7 +157,7 @@ func TestStoppingManySubtasksNeedsFewCalls(t *testing.T) {
 
 // A coordinator that hangs delays no results or stops, and the number of events that wait for it is limited.
 func TestHangingCoordinatorDelaysNoResult(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const bound, many = 20_000, 25_000
 		store, events, b := counting()
 		close(store.held)

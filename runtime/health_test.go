@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -146,7 +147,7 @@ func TestHealthAsJSON(t *testing.T) {
 // reports its health.
 func TestAppStartsWithoutItsStoreIfAllowed(t *testing.T) {
 	for _, quiet := range []bool{true, false} {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			l := newDependent()
 			l.quiet = quiet
 			l.storeDown.Store(true)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -28,7 +29,7 @@ func TestBacklogLargerThanTheHintsIsProcessed(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				done := make(chan bool, tasks)
 				_, q := work(t, memory.New(memory.HintIDs(held)), jobWorker, func(context.Context, int) (int, error) {
 					time.Sleep(time.Millisecond)
@@ -52,7 +53,7 @@ func TestBacklogLargerThanTheHintsIsProcessed(t *testing.T) {
 func TestMoreRedeliveredHintsThanAQueueHolds(t *testing.T) {
 	held := testkit.Fewer(4096, 1024) // hints that the transport can hold
 	tasks, running := 9*held/4, 9*held/8
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(held)))
 		large := jobWorker
 		large.Max = running
@@ -88,7 +89,7 @@ func TestMoreRedeliveredHintsThanAQueueHolds(t *testing.T) {
 // A backlog drains at the speed of its worker although the transport reports its depth late.
 func TestBacklogDrainsDespiteLateDepth(t *testing.T) {
 	const tasks = 2000
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := altered{memory.New(memory.HintIDs(64)), func(p *backend.Ports) {
 			p.Transport = &lateDepth{Transport: p.Transport}
 		}}
@@ -136,7 +137,7 @@ func (l *lateDepth) Depth(ctx context.Context, queue string) (int, error) {
 // Polls that claim many tasks at once make hints needless: each would cost an update of its task and a message.
 func TestBacklogIsPolledInsteadOfHinted(t *testing.T) {
 	const tasks = 5000
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		counted := new(atomic.Int64)
 		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
 			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store, nil}
@@ -189,7 +190,7 @@ func (c *countedHints) Hint(ctx context.Context, queue string, ids []string) ([]
 // The hints of submitters are not published again by the dispatcher while workers keep up.
 func TestSubmittersHintsAreNotDoubled(t *testing.T) {
 	const tasks = 4000
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		counted := new(atomic.Int64)
 		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
 			p.Transport, p.Store = &countedHints{Transport: p.Transport, total: counted}, slowClaims{p.Store, nil}
@@ -223,7 +224,7 @@ func TestSubmittersHintsAreNotDoubled(t *testing.T) {
 // When handlers return at the same time, one claim fills all their slots.
 func TestClaimFillsAllSlots(t *testing.T) {
 	const tasks = 1000
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var claims atomic.Int64
 		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) { p.Store = slowClaims{p.Store, &claims} }}
 		w := jobWorker

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -54,7 +55,7 @@ func TestShutdownPublishesHints(t *testing.T) {
 	}{{"slow", 0, 300 * time.Millisecond, true}, {"rejected", 1, 2 * time.Second, true}, {"down", -1,
 		1500 * time.Millisecond, false}} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				f := &flaky{takes: 100 * time.Millisecond, refuse: c.refuse, up: true}
 				app := openStarted(t, altered{memory.New(), func(p *backend.Ports) {
 					f.Transport = p.Transport
@@ -84,7 +85,7 @@ func TestShutdownPublishesHints(t *testing.T) {
 // A hint that could not be published is published again when the transport is available, before the store returns it as
 // pending.
 func TestRejectedHintsArePublishedAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := &flaky{refuse: 3, up: true}
 		app := openStarted(t, altered{memory.New(), func(p *backend.Ports) {
 			f.Transport = p.Transport

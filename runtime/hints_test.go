@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -23,7 +24,7 @@ import (
 func TestHintOfARunningTaskIsRedelivered(t *testing.T) {
 	for _, byHint := range []bool{true, false} {
 		t.Run(fmt.Sprintf("by_hint=%v", byHint), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := fault.Around(memory.New(memory.HintIDs(4096)))
 				begun := make(chan struct{}, 1)
 				victim, _ := process(t, world, fault.Plan{}, jobWorker, hang(begun))
@@ -87,7 +88,7 @@ func (l ledgerListener) Next(ctx context.Context, max int) ([]backend.Hint, erro
 func TestAllHintsAreAcknowledged(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var open atomic.Int64
 				world := fault.Around(ledger(memory.New(opts...), &open))
 				run := func(ctx context.Context, n int) (int, error) {
@@ -126,7 +127,7 @@ func TestAllHintsAreAcknowledged(t *testing.T) {
 
 // A hint that arrives for an abandoned attempt, whose result is already stored, is acknowledged.
 func TestHintOfAbandonedAttemptIsAcknowledged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var open atomic.Int64
 		world := memory.New(memory.HintIDs(4096))
 		w := jobWorker
@@ -148,7 +149,7 @@ func TestHintOfAbandonedAttemptIsAcknowledged(t *testing.T) {
 
 // The hint of a task that runs for long is acknowledged after a minute, since brokers limit the time to acknowledge.
 func TestHintOfLongRunIsAcknowledgedAfterAMinute(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var open atomic.Int64
 		world := memory.New(memory.HintIDs(4096))
 		_, q := work(t, ledger(world, &open), jobWorker, func(_ context.Context, n int) (int, error) {
@@ -168,7 +169,7 @@ func TestHintOfLongRunIsAcknowledgedAfterAMinute(t *testing.T) {
 
 // If changing a listener's window fails, it is retried. Otherwise the listener would get no more hints after a pause.
 func TestChangingTheWindowIsRetried(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		b := fault.New(world, 1, fault.Plan{})
 		app, q := work(t, b, jobWorker, same)

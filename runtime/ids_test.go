@@ -6,9 +6,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/snowflake"
@@ -81,7 +81,7 @@ func TestSnowflakeNeedsStartedApp(t *testing.T) {
 
 // Tests of users may run in a bubble, whose clock begins in the year 2000.
 func TestSnowflakeWorksInABubble(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
 		last := ""
 		for range 3 {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
@@ -158,7 +159,7 @@ func (s *insertSize) Insert(ctx context.Context, tasks []backend.NewTask) ([]bac
 
 // Tasks that a job submits at once are inserted in parts: the payload may be large, and there may be many tasks.
 func TestTasksOfJobsAreInsertedInParts(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var sizes *insertSize
 		app := open(t, altered{memory.New(), func(p *backend.Ports) {
 			sizes = &insertSize{Store: p.Store}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -103,7 +104,7 @@ func TestCreatedInChild(t *testing.T) {
 }
 
 func TestInProcessStartsNoChild(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.InProcess())
 		registerIsolated(app, nil)
 		start(t, app)

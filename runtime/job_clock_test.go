@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -13,7 +14,7 @@ import (
 
 // Due times are by the store's clock. Processes whose clocks are an hour off, or differ, fire the same ones.
 func TestDueTimesUseTheStoresClock(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		inner := memory.New()
 		ahead := &shifted{Backend: inner, by: func() time.Duration { return 90 * time.Minute }}
 		from := time.Now().Add(90 * time.Minute)
@@ -28,7 +29,7 @@ func TestDueTimesUseTheStoresClock(t *testing.T) {
 
 // If the store's clock is set back by an hour and forward again, no due time is fired twice or lost.
 func TestDueTimesIfTheStoresClockIsSet(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		inner := memory.New()
 		var by atomic.Int64
 		b := &shifted{Backend: inner, by: func() time.Duration { return time.Duration(by.Load()) }}
@@ -76,7 +77,7 @@ func (s shiftedStore) Now(ctx context.Context) (time.Time, error) {
 
 // If the task of a fire has ended and was purged, it is not submitted again, even by another leader.
 func TestPurgedFireIsNotFiredAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		var runs atomic.Int32
 		run := func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -41,7 +42,7 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 		end  func(*af.App, context.Context, string) error
 	}{{"disabled", (*af.App).DisableJob}, {"removed", (*af.App).RemoveJob}} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := memory.New()
 				late := lateStore{until: make(chan struct{}), held: &atomic.Int64{}}
 				var ran atomic.Int64
@@ -86,7 +87,7 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 
 // A due time that was skipped, and is not in the history yet when the job is disabled, is added to the history.
 func TestDisabledJobKeepsSkippedDueTimes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		scheduler, q := work(t, altered{world, func(p *backend.Ports) { p.Docs = noHistory{p.Docs} }}, jobWorker,
 			func(ctx context.Context, _ int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
@@ -125,7 +126,7 @@ func hasHistory(docs []backend.Doc) bool {
 func TestOverlapAfterJobWasDisabled(t *testing.T) {
 	for _, overlap := range []af.OverlapPolicy{af.OverlapSkip, af.OverlapQueue} {
 		t.Run(string(overlap), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := memory.New()
 				slow := slowHistory{until: make(chan struct{}), held: &atomic.Int64{}}
 				var ran atomic.Int64
@@ -172,7 +173,7 @@ func (d slowHistory) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.
 
 // If a job's timetable changes just when a due time is decided, that due time is not due again.
 func TestNewTimetableKeepsDecidedDueTimes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		scheduler, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
 		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1))(t)

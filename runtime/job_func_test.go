@@ -5,13 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // A job without arguments runs at its due times. A task that was submitted when it had arguments runs as well.
 func TestHandleJobFunc(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		old := open(t, b)
 		af.HandleJob(old, "cleanup", "@yearly", func(context.Context, string) error { return nil },
@@ -52,7 +53,7 @@ func TestHandleJobFuncRefusesArguments(t *testing.T) {
 		"nil":           {nil, nil, `the function is nil`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				app := open(t, memory.New())
 				af.HandleJobFunc(app, "job", "@daily", tt.fn, tt.opt)
 				err := app.Start(t.Context())

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -17,7 +18,7 @@ import (
 
 // Two Apps both fire as leaders, since neither knows of the other. Each due time submits one task.
 func TestTwoLeadersSubmitOneTaskPerDueTime(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		from := time.Now()
 		for i := range 2 {
@@ -39,7 +40,7 @@ func TestLeaderDiesBetweenSteps(t *testing.T) {
 	for _, op := range []string{"Now", "Docs.List", "Docs.PutAll", "Insert", "Docs.GetAll", "Statuses"} {
 		for skip := range 3 {
 			t.Run(fmt.Sprint(op, skip), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					world := fault.Around(memory.New())
 					leader := &crashing{Backend: fault.New(world, 1, fault.Plan{}), op: op}
 					app := open(t, leader, af.Lease(3*time.Second))
@@ -152,7 +153,7 @@ func TestSchedulersUnderRandomFailures(t *testing.T) {
 	testkit.Long(t, "takes seconds with the race detector")
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := fault.Around(memory.New())
 				r := rand.New(rand.NewPCG(seed, 1))
 				plan := fault.Plan{Refuse: .05, LoseReply: .1, Repeat: .1, Delay: .2, MostDelay: 2 * time.Second}

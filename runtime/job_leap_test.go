@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -15,7 +16,7 @@ import (
 
 // If the store's clock is wrong for three seconds, either way, no job is fired early, and none is late afterwards.
 func TestClockLeapFiresNoJob(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		inner := memory.New()
 		var by atomic.Int64
 		b := &shifted{Backend: inner, by: func() time.Duration { return time.Duration(by.Load()) }}
@@ -38,7 +39,7 @@ func TestClockLeapFiresNoJob(t *testing.T) {
 func TestJobDecidedFarAheadContinues(t *testing.T) {
 	for _, enable := range []bool{false, true} {
 		t.Run(fmt.Sprintf("enabled=%v", enable), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				inner := memory.New()
 				var by atomic.Int64
 				by.Store(int64(30 * 365 * 24 * time.Hour))
@@ -78,7 +79,7 @@ func TestJobDocumentWithInvalidTimes(t *testing.T) {
 		for schedule, cron := range map[string]string{"every_60s": "@every 60s", "minutes": "* * * * *",
 			"leap_days": "0 0 29 2 *"} {
 			t.Run(name+"/"+schedule, func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					b := memory.New()
 					app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 					ports := must(b.Open(t.Context(), backend.Env{Instance: af.Instance{ID: "editor"}}))(t)

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // A job is disabled, enabled, run manually and removed, and its history shows so.
 func TestJobLifecycle(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		from := time.Now()
@@ -112,7 +113,7 @@ func wantJobError(t *testing.T, what string, err error, code af.Code) {
 }
 
 func TestInvalidJobIsRejected(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		for _, c := range []struct {
 			id, cron string

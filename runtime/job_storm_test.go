@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -46,7 +47,7 @@ func TestLeaderDiesInStorm(t *testing.T) {
 	for op, steps := range map[string]int{"Docs.PutAll": 3, "Insert": 1, "Docs.GetAll": 1, "Statuses": 1} {
 		for skip := range steps {
 			t.Run(fmt.Sprint(op, skip), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					world := fault.Around(memory.New())
 					leader := &crashing{Backend: fault.New(world, 1, fault.Plan{}), op: op}
 					app := open(t, leader, af.Lease(3*time.Second))
@@ -163,7 +164,7 @@ func (d stormDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Pu
 
 // A thousand jobs that are due at once cost some operations of the store, not some for each.
 func TestStormTakesFewOperations(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const jobs = 1000
 		b := &stormBackend{World: fault.Around(memory.New())}
 		app := open(t, b)
@@ -195,7 +196,7 @@ func TestRefusedJobFailsAlone(t *testing.T) {
 		task, doc bool
 	}{{"task", true, false}, {"document", false, true}} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := &stormBackend{World: fault.Around(memory.New()), bad: "j100"}
 				var mu sync.Mutex
 				var most time.Duration // lateness
@@ -242,7 +243,7 @@ func TestRefusedJobFailsAlone(t *testing.T) {
 
 // Some jobs of a storm are disabled while their tasks are being inserted. They make no tasks, and the others do.
 func TestJobDisabledInStorm(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const jobs, disabled = 300, 20
 		world := fault.Around(memory.New())
 		late := &laggard{until: make(chan struct{}), begun: make(chan struct{})}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -59,7 +60,7 @@ func eachSecond(from, to, step int) (list []int) {
 }
 
 func TestJobIsFiredAtEachDueTime(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		var at []time.Time
 		var mu sync.Mutex
@@ -115,7 +116,7 @@ func TestMissedDueTimes(t *testing.T) {
 		"none_waits":     {"@every 1h", []af.JobOption{af.Missed(af.MissedAll)}, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := memory.New()
 				app := open(t, b, af.NoScheduler())
 				start(t, app)
@@ -149,7 +150,7 @@ func TestOverlappingTasks(t *testing.T) {
 		af.OverlapQueue: {[]int{10, 20, 30, 40}, []int{10, 34, 59, 84}},
 	} {
 		t.Run(string(policy), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := memory.New()
 				from := time.Now()
 				var mu sync.Mutex
@@ -189,7 +190,7 @@ func TestJobRunsOnAllowedInstance(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"hints_without_ids": nil,
 		"hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := memory.New(opts...)
 				var mu sync.Mutex
 				ran := map[string]int{}
@@ -217,7 +218,7 @@ func TestJobRunsOnAllowedInstance(t *testing.T) {
 }
 
 func TestSchedulerIsStoppedAndStarted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil }, af.NoScheduler())
 		from := time.Now()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -44,7 +45,7 @@ func TestUnreachableProcessCancelsFirst(t *testing.T) {
 	} {
 		for _, slow := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					rates := map[bool]float64{true: 0.98, false: 1.02}
 					world := fault.Around(memory.New(memory.HintIDs(4096)))
 					victim := fault.New(world, 1, fault.Plan{ClockRate: rates[slow]})
@@ -137,7 +138,7 @@ func TestElectionCancelsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for offset := range 5 {
-				bubble(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					world := memory.New(memory.HintIDs(4096))
 					var begun atomic.Pointer[time.Time]
 					fail := func(ctx context.Context) error {
@@ -175,7 +176,7 @@ func TestElectionCancelsNothing(t *testing.T) {
 
 // A claim whose reply arrives after its lease has expired runs no tasks.
 func TestLateClaimRunsNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		late := jobWorker
 		late.Name, late.Type = "late", "Late"

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -28,7 +29,7 @@ func applied(t *testing.T, app *af.App) af.WorkerInfo {
 
 // A lower limit is not applied, or reported as applied, while a claim for more slots is in flight.
 func TestLimitIsAppliedBetweenClaims(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var running, begun atomic.Int32
 		app, q := work(t, slow(memory.New(), "job"), jobWorker, func(context.Context, int) (int, error) {
 			running.Add(1)
@@ -66,7 +67,7 @@ func TestLimitIsAppliedBetweenClaims(t *testing.T) {
 }
 
 func TestWithoutCoordinatorLimitsArePolled(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d := degrade()
 		app, _ := work(t, d, jobWorker, same)
 		elsewhere := openStarted(t, d)
@@ -111,7 +112,7 @@ func (d unreadableDocs) List(ctx context.Context, prefix string) ([]backend.Doc,
 }
 
 func TestNoClaimBeforeLimitsAreKnown(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
 		if err := client.UpdateMaxWorkers(t.Context(), "job", "", 0, af.Create()); err != nil {
@@ -145,7 +146,7 @@ func TestInstanceWithoutSlotsReturnsHints(t *testing.T) {
 	for _, slow := range []bool{false, true} {
 		for _, waits := range []bool{false, true} {
 			t.Run(fmt.Sprintf("slow listener %t, other instance waits %t", slow, waits), func(t *testing.T) {
-				bubble(t, func(t *testing.T) { instanceWithoutSlotsReturnsHints(t, slow, waits) })
+				bubble.Test(t, func(t *testing.T) { instanceWithoutSlotsReturnsHints(t, slow, waits) })
 			})
 		}
 	}
@@ -244,7 +245,7 @@ func (s withoutPolls) Claim(ctx context.Context, c backend.Claim) ([]backend.Tas
 }
 
 func TestInvalidLimitsAreRejected(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
 		wantError(t, app.UpdateMaxWorkers(t.Context(), "job", "", -1), af.ErrInvalidArgument, af.OutcomeNotSent,
 			"max workers -1 out of range")
@@ -279,7 +280,7 @@ func (c countingCoordinator) Announce(ctx context.Context, kind, name string, fa
 }
 
 func TestAnnouncementsAreFewAndSmall(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := announcements{counts: map[string]int{}}
 		app := open(t, altered{memory.New(),
 			func(p *backend.Ports) { p.Coordinator = countingCoordinator{p.Coordinator, &c} }})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -29,7 +30,7 @@ func (configuredFile) Settings() backend.Settings {
 
 // The log and the errors tell what a program runs on, since two programs on two files don't find each other.
 func TestLocationIsLoggedAndInErrors(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, atFile(), lines.option())
 		start(t, app)
@@ -46,7 +47,7 @@ func TestLocationIsLoggedAndInErrors(t *testing.T) {
 
 // On a backend that other processes can't open there is no location.
 func TestMemoryHasNoLocation(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
@@ -62,7 +63,7 @@ func TestMemoryHasNoLocation(t *testing.T) {
 
 // A caller that waits for 2 s for an instance is told once what it waits for, and where.
 func TestWaitingForAnInstanceIsLoggedOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, atFile(), lines.option())
 		start(t, app)
@@ -88,7 +89,7 @@ func TestWaitingForAnInstanceIsLoggedOnce(t *testing.T) {
 
 // Waiting for a task that has not begun is logged if no worker of its queue is running.
 func TestWaitingForAWorkerIsLoggedOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := atFile()
 		var lines log
 		app := open(t, b, lines.option())
@@ -117,7 +118,7 @@ func TestWaitingForAWorkerIsLoggedOnce(t *testing.T) {
 
 // A task whose worker is busy, or one that is due later, is waited for in silence.
 func TestWaitingForABusyWorkerIsNotLogged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := atFile()
 		w := af.Worker{Name: "q", Type: "W", Max: 1}
 		server := open(t, b)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -24,7 +25,7 @@ func receiving(ctx context.Context, app *af.App, queue string,
 }
 
 func TestMessageIsDeliveredOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		sender, receiver := openStarted(t, world), openStarted(t, world)
 		if err := sender.Send(t.Context(), "orders", map[string]int{"n": 1}); err != nil { // before the first Receive
@@ -63,7 +64,7 @@ func shutdown(t *testing.T, app *af.App) {
 // A rejected message is redelivered with growing delays, and in the end moved to the dead-letter queue. Other messages
 // are delivered meanwhile.
 func TestRejectedMessageIsRedelivered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)
@@ -145,7 +146,7 @@ func wantDead(t *testing.T, d *af.DeadLetter, why af.DeadReason, attempts int, c
 }
 
 func TestSendAndReceiveErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		fine := func(context.Context, json.RawMessage) error { return nil }
 		wantError(t, app.Send(t.Context(), "q", 1), af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
@@ -178,7 +179,7 @@ func TestSendAndReceiveErrors(t *testing.T) {
 
 // Shutdown lets the current message finish, which is then not redelivered, and takes no others.
 func TestShutdownWaitsForCurrentMessage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app, other := openStarted(t, world), openStarted(t, world)
 		var got, late []string
@@ -222,7 +223,7 @@ func TestShutdownWaitsForCurrentMessage(t *testing.T) {
 
 // If a handler doesn't finish in time, its context ends with a cause and its message is redelivered.
 func TestShutdownCancelsCurrentMessage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app, other := openStarted(t, world), openStarted(t, world)
 		var cause error
@@ -259,7 +260,7 @@ func TestShutdownCancelsCurrentMessage(t *testing.T) {
 }
 
 func TestMessageOfAnotherTypeIsRejected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
 		start(t, app)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -22,7 +23,7 @@ func submitting(do func(ctx context.Context, s af.Submission, next af.Submitter)
 
 // Submit middleware sees each call once, as a batch, and not what the runtime submits itself.
 func TestSubmitMiddlewareSeesSubmissions(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var trace trail
 		step := func(name string) af.AppOption {
 			return submitting(func(ctx context.Context, s af.Submission, next af.Submitter) ([]string, error) {
@@ -65,7 +66,7 @@ func TestSubmitMiddlewareSeesSubmissions(t *testing.T) {
 
 // Errors of submit middleware get a code. Those of the store pass through unchanged, with outcome and id.
 func TestErrorsOfSubmitMiddleware(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		lost := af.NewError(af.ErrUnavailable, "the reply was lost")
 		b := altered{memory.New(), func(p *backend.Ports) { p.Store = lostInserts{p.Store, lost} }}
 		var refusal error

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -60,7 +61,7 @@ func tracing(l *trail, name string) func(af.TaskHandler) af.TaskHandler {
 }
 
 func TestWorkerMiddlewareOrder(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var trace trail
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			switch n {
@@ -87,7 +88,7 @@ func TestWorkerMiddlewareOrder(t *testing.T) {
 
 // Middleware sees the attempts of Run, SubtasksDone and functions of jobs, and tells them apart.
 func TestWorkerMiddlewareSeesAllHandlers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var seen trail
 		app := open(t, memory.New(), around(func(ctx context.Context, r *af.Running, next af.TaskHandler) (json.RawMessage,
 			error) {
@@ -163,7 +164,7 @@ func TestWorkerMiddlewareReplacesTheEnd(t *testing.T) {
 		}, "", "21", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := jobWorker
 				w.Retries = 2
 				app, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
@@ -192,7 +193,7 @@ type trailKey struct{}
 
 // Without a result of the worker, none of middleware is needed.
 func TestWorkerMiddlewareOfVoidWorker(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var trace trail
 		app := open(t, memory.New(), af.WorkerMiddleware(tracing(&trace, "m")))
 		af.HandleJob(app, "j", "@daily", func(context.Context, int) error { return nil })
@@ -207,7 +208,7 @@ func TestWorkerMiddlewareOfVoidWorker(t *testing.T) {
 
 // The timeout of an attempt limits middleware, and its context has the logger and the instance of the task.
 func TestWorkerMiddlewareRunsInTheAttempt(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var out log
 		w := jobWorker
 		w.Timeout = time.Minute
@@ -239,7 +240,7 @@ func TestWorkerMiddlewareRunsInTheAttempt(t *testing.T) {
 
 // Middleware that wraps all errors does not cost a task of another version its attempts.
 func TestWorkerMiddlewareKeepsUndecodablePayloads(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Payload = "newer"
 		app, _ := work(t, memory.New(), w, same, around(func(ctx context.Context, r *af.Running, next af.TaskHandler) (
@@ -262,7 +263,7 @@ func TestWorkerMiddlewareKeepsUndecodablePayloads(t *testing.T) {
 
 // The log has the panic of a handler, also if middleware wraps or hides it.
 func TestWorkerMiddlewareLogsPanics(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for _, redact := range []bool{false, true} {
 			var out log
 			opts := []af.AppOption{out.option(), around(func(ctx context.Context, r *af.Running, next af.TaskHandler) (

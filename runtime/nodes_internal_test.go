@@ -4,15 +4,15 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // Each of two machines reports its load periodically. A machine that is gone is no longer listed.
 func TestEveryMachineReports(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world, apps := memory.New(), map[string]*App{}
 		for id, cpus := range map[string]int{"ant": 2, "bee": 16} {
 			app, err := Open(t.Context(), world, Logger(slog.New(slog.DiscardHandler)), IP("192.0.2.1"),

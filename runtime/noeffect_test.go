@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // Options and fields that have no effect are rejected, and the error names the valid ones.
 func TestOptionsWithoutEffectAreRejected(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		start(t, app)
 		q := af.NewQueue[int, int](app, jobWorker)

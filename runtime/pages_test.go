@@ -8,13 +8,14 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // Following the cursors of a list returns each entry once, even if others are added and removed meanwhile.
 func TestCursorsOfChangingLists(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world, opened := memory.New(), 0
 		join := func() *af.App {
 			n := opened
@@ -100,7 +101,7 @@ func TestCursorsOfChangingLists(t *testing.T) {
 
 // All lists return the same error for an invalid cursor.
 func TestInvalidCursorIsRejectedByAllLists(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, ctx := openStarted(t, memory.New()), t.Context()
 		_, tasks := app.Tasks(ctx, af.TaskQuery{Cursor: "odd"})
 		if !errors.Is(tasks, af.ErrInvalidArgument) {

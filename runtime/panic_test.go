@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -29,7 +30,7 @@ func wantPanic(t *testing.T, lines *log, message, value string) {
 
 // The error of a task whose handler panicked has the value and the place of the panic.
 func TestErrorOfTaskHasPanic(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			switch n {
 			case 1:

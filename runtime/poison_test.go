@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -156,7 +157,7 @@ func TestPoisonTaskFailsAlone(t *testing.T) {
 		for _, after := range times[:testkit.Fewer(3, 2)] {
 			for name, first := range map[string]bool{"first": true, "last": false} {
 				t.Run(fmt.Sprintf("%s_%v_%s", hinting, after, name), func(t *testing.T) {
-					bubble(t, func(t *testing.T) { poisonFailsAlone(newCrew(t, 1, crewWorker(101), opts...), after, first) })
+					bubble.Test(t, func(t *testing.T) { poisonFailsAlone(newCrew(t, 1, crewWorker(101), opts...), after, first) })
 				})
 			}
 		}
@@ -204,7 +205,7 @@ func poisonFailsAlone(c *crew, after time.Duration, first bool) {
 func TestQueueIsBusyAgainAfterOneKill(t *testing.T) {
 	for hinting, opts := range hintings {
 		t.Run(hinting, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				c := newCrew(t, 1, crewWorker(100), opts...)
 				payloads := make([]int, 1000)
 				for i := range payloads {
@@ -238,7 +239,7 @@ func TestRandomKillsFailHardlyAnyTask(t *testing.T) {
 	testkit.Long(t, "it simulates minutes of many tasks")
 	failed, storms := 0, 0
 	for seed := range uint64(testkit.Fewer(15, 3)) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			c := newCrew(t, 4, crewWorker(25))
 			q := c.client()
@@ -266,7 +267,7 @@ func TestRandomKillsFailHardlyAnyTask(t *testing.T) {
 
 // The crashes charged to the tasks of a process that was declared dead but is alive are refunded.
 func TestCrashesOfALiveProcessAreRefunded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCrew(t, 1, crewWorker(4))
 		q := c.client()
 		first := must(q.Submit(t.Context(), 50_000))(t)
@@ -303,7 +304,7 @@ func TestMaxCrashesOfWorkerOrApp(t *testing.T) {
 		"range":   {0, []af.AppOption{af.MaxCrashes(-1)}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := jobWorker
 				w.MaxCrashes = c.worker
 				_, q := work(t, memory.New(), w, same, c.opts...)
@@ -319,7 +320,7 @@ func TestMaxCrashesOfWorkerOrApp(t *testing.T) {
 
 // A suspected task that is released at a shutdown stays suspected. One that ends does not.
 func TestSuspectIsClearedByItsEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCrew(t, 1, crewWorker(4))
 		q := c.client()
 		id := must(q.Submit(t.Context(), 30_000))(t)

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // A handler that logs or prints its own task or its subtasks shows neither the App's internals nor a payload.
 func TestRunningAndSubtasksPrintBriefly(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		printed := make(chan string, 2)
 		app := open(t, memory.New(), lines.option())

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -66,7 +67,7 @@ func (p *purges) take() map[string]int {
 
 // Of ten processes one purges, every minute. If it dies, another one continues within three minutes.
 func TestOneProcessPurges(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		all := &purges{count: map[string]int{}}
 		processes := map[string]*fault.Backend{}
@@ -98,7 +99,7 @@ func TestOneProcessPurges(t *testing.T) {
 
 // A purger with more to delete than one request may continues at once, but gives up the turn every minute.
 func TestPurgeContinues(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		all := &purges{count: map[string]int{}, full: 100}
 		work(t, purging{memory.New(), all}, jobWorker, same)
 		time.Sleep(70 * time.Second)
@@ -122,7 +123,7 @@ func TestPurgeWithStrangeDocument(t *testing.T) {
 		"past":    `{"instance": "gone", "at": "2001-02-03T04:05:06Z"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := memory.New()
 				ports := must(b.Open(t.Context(), backend.Env{}))(t)
 				must(ports.Docs.PutIf(t.Context(), "purger", 0, []byte(value)))(t)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -46,7 +47,7 @@ func (w *promotions) Open(ctx context.Context, env backend.Env) (*backend.Ports,
 // An App with quiet queues watches all of them by one request a second, even if tasks are due later. They start as
 // punctually as those of busy queues.
 func TestQuietQueuesAreWatchedTogether(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := &promotions{Backend: memory.New()}
 		app := open(t, b)
 		started := make(chan time.Time, 1)

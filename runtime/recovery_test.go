@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -20,7 +21,7 @@ import (
 
 // A claim whose reply is lost is repeated with its nonce. The tasks that it claimed run at once, uncharged.
 func TestClaimWithLostReplyRunsAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker, same)
 		synctest.Wait()
 		b.Fail("Claim", 1, fault.ReplyLost)
@@ -36,7 +37,7 @@ func TestClaimWithLostReplyRunsAtOnce(t *testing.T) {
 // A settle whose reply is lost is repeated with its nonce and takes effect: waiters are notified, and no claim is
 // reported as lost.
 func TestSettleWithLostReplyIsApplied(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 		var lines log
 		_, q := work(t, b, jobWorker, same, lines.option())
@@ -56,7 +57,7 @@ func TestHangingStoreCallTimesOut(t *testing.T) {
 	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Unfinished", "Finish", "Hint",
 		"Depth", "Announce", "Publish"} {
 		t.Run(op, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b, q := process(t, fault.Around(memory.New(memory.HintIDs(4096))), fault.Plan{}, jobWorker,
 					func(_ context.Context, n int) (int, error) {
 						time.Sleep(time.Second)
@@ -76,7 +77,7 @@ func TestHangingStoreCallTimesOut(t *testing.T) {
 
 // A process whose heartbeats fail claims no tasks, as it would soon have to cancel them.
 func TestProcessWithoutHeartbeatsClaimsNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var sick, well atomic.Int32
 		count := func(runs *atomic.Int32) func(context.Context, int) (int, error) {
@@ -98,7 +99,7 @@ func TestProcessWithoutHeartbeatsClaimsNothing(t *testing.T) {
 
 // A pool that was woken while it could not claim polls as soon as it can, not only after its poll interval.
 func TestPoolPollsAfterFailedClaim(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
@@ -114,7 +115,7 @@ func TestPoolPollsAfterFailedClaim(t *testing.T) {
 
 // Results that wait to be written for longer than two audits are not considered unknown claims.
 func TestUnwrittenResultsAreNotReleased(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 		w := jobWorker
 		w.Max = 300
@@ -141,7 +142,7 @@ func TestUnwrittenResultsAreNotReleased(t *testing.T) {
 
 // A pool that could not claim because heartbeats failed claims after the first one that succeeds.
 func TestPoolClaimsAfterFirstHeartbeat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
@@ -161,7 +162,7 @@ func TestPoolClaimsAfterFirstHeartbeat(t *testing.T) {
 func TestSweeperFinishesEndedTasks(t *testing.T) {
 	for _, op := range []string{"Open", "Finish", "Stop"} {
 		t.Run(op, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker,
 					func(ctx context.Context, n int) (int, error) {
 						if n == 0 {
@@ -190,7 +191,7 @@ func TestSweeperFinishesEndedTasks(t *testing.T) {
 // Wait for a task on another instance polls the store, also while the store is unavailable. It ends when its own App
 // shuts down.
 func TestWaitSurvivesFailures(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
 			time.Sleep(time.Duration(n) * time.Second)
@@ -230,7 +231,7 @@ func TestWaitSurvivesFailures(t *testing.T) {
 
 // Submit is repeated if its reply is lost. Subtasks that were rejected leave no tasks behind.
 func TestLostSubmitIsRepeatedAndRejectedSubtasksAreDiscarded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, errors.New("no") })
 		b, q := process(t, world, fault.Plan{}, jobWorker, nil)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -53,7 +54,7 @@ func TestRedactedErrorsOfCalls(t *testing.T) {
 
 // Neither a task's error nor its log contains a hidden text. The log of the instance does.
 func TestRedactedErrorsOfTasks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var lines log
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, x int) (int, error) {
 			if x == len(leaks) {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -28,7 +29,7 @@ func raw(t *testing.T, b af.Backend) *backend.Ports {
 }
 
 func TestCrashedInstanceIsRemovedAfterItsLease(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
 		serve(t, b, double)
@@ -51,7 +52,7 @@ func TestCrashedInstanceIsRemovedAfterItsLease(t *testing.T) {
 
 // An instance that is draining is listed as such.
 func TestDrainingInstanceIsListed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		goOn := make(chan struct{})
 		worker, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { <-goOn; return 0, nil })
@@ -76,7 +77,7 @@ func TestDrainingInstanceIsListed(t *testing.T) {
 }
 
 func TestNumberOfContractsIsLimited(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
 		deploy := func(version int) *af.App {
@@ -116,7 +117,7 @@ func TestNumberOfContractsIsLimited(t *testing.T) {
 
 // One App of each machine reports the node. When it ends, another one does.
 func TestOneAppReportsTheNode(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
 		reports := func() int {
@@ -146,7 +147,7 @@ func TestOneAppReportsTheNode(t *testing.T) {
 }
 
 func TestHistoryOfANodeIsLimited(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app := openStarted(t, world)
 		synctest.Wait()
@@ -172,7 +173,7 @@ func TestHistoryOfANodeIsLimited(t *testing.T) {
 }
 
 func TestGoneNodesAreKeptForAWeek(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
 		report := fmt.Sprintf(`{"id":"old","host":"old","time":%q}`,
@@ -200,7 +201,7 @@ func TestGoneNodesAreKeptForAWeek(t *testing.T) {
 }
 
 func TestFinalStatusWithoutTheStore(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		app, q := work(t, world, jobWorker, same)
 		id := must(q.Submit(t.Context(), 1))(t)
@@ -234,7 +235,7 @@ func TestFinalStatusWithoutTheStore(t *testing.T) {
 
 // A remembered status never takes precedence over the store: retention deletes tasks, and their ids may be reused.
 func TestStatusOfPurgedTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		hold := make(chan struct{})
 		app, q := work(t, world, jobWorker, func(_ context.Context, n int) (int, error) {

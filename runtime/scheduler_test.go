@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -99,7 +100,7 @@ func (d watchedDocs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.
 // With many jobs of which few are due, the leader reads all of them, and the other App seldom. After a change only the
 // changed job is read.
 func TestOnlyTheLeaderReadsAllJobs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const many = 100
 		world := fault.Around(memory.New())
 		first, second := &watched{Backend: world}, &watched{Backend: world}
@@ -127,7 +128,7 @@ func TestOnlyTheLeaderReadsAllJobs(t *testing.T) {
 // Only the leader knows of a job, since the event was lost, and dies. The other App finds the job before a due time
 // counts as missed.
 func TestJobWithLostEventIsFired(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		dies := fault.New(world, 1, fault.Plan{})
 		leader := open(t, dies, af.Lease(3*time.Second))
@@ -151,7 +152,7 @@ func TestJobWithLostEventIsFired(t *testing.T) {
 
 // A job is removed when a scheduler is about to add a fire to its history: the history is not created again.
 func TestHistoryOfRemovedJobStaysDeleted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := &watched{Backend: world}
 		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })

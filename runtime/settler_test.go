@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -59,7 +60,7 @@ func TestRejectedResultFailsAlone(t *testing.T) {
 	for name, code := range map[string]backend.Code{"too_large": af.ErrResourceExhausted, "invalid": af.ErrInvalidArgument,
 		"odd": af.ErrInternal} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				w := jobWorker
 				w.Max = 300
 				b := rejecting(memory.New(), func(e backend.Settle) error {
@@ -100,7 +101,7 @@ func TestRejectedResultFailsAlone(t *testing.T) {
 
 // The parts of an error or a log that can't be written are omitted, and the task is retried as usual.
 func TestRejectedErrorIsShortened(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 1
 		b := rejecting(memory.New(), func(e backend.Settle) error {
@@ -124,7 +125,7 @@ func TestRejectedErrorIsShortened(t *testing.T) {
 
 // A result that the store rejects in any form does not keep others from being written, and is visible in Health.
 func TestUnwritableResultIsInHealth(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var poison atomic.Value
 		poison.Store("")
 		b := rejecting(memory.New(), func(e backend.Settle) error {
@@ -158,7 +159,7 @@ func TestUnwritableResultIsInHealth(t *testing.T) {
 
 // No result is lost if the store rejects everything for a while.
 func TestResultsSurviveRejectingStore(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var ill atomic.Bool
 		b := rejecting(memory.New(), func(backend.Settle) error {
 			if ill.Load() {
@@ -193,7 +194,7 @@ func TestResultsSurviveRejectingStore(t *testing.T) {
 
 // The size of progress is checked before it is sent.
 func TestProgressIsLimited(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
 			return n, af.TaskFrom(ctx).Progress(ctx, strings.Repeat("x", n))
 		})
@@ -213,7 +214,7 @@ func TestTextsOfATaskAreValid(t *testing.T) {
 			"coded":  func() error { return af.NewError(af.ErrDataLoss, text) },
 			"panics": func() error { panic(text) },
 		} {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				check := func(what, s string) error {
 					if !utf8.ValidString(s) || len(s) > 64<<10 {
 						t.Errorf("%s of %d bytes, valid %v", what, len(s), utf8.ValidString(s))
@@ -243,7 +244,7 @@ func TestBadHintsAreDropped(t *testing.T) {
 	bad := []string{"", "a\xffb", "a\x00b", strings.Repeat("x", backend.MaxID+1)}
 	for name, ids := range map[string][]string{"one": bad[:1], "all": bad, "many": slices.Repeat(bad, 100)} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := memory.New(memory.HintIDs(4096))
 				b := rejecting(world, nil, func(c backend.Claim) error {
 					for _, id := range c.IDs {
@@ -276,7 +277,7 @@ func hint(t *testing.T, world af.Backend, ids ...string) {
 
 // A hint for which the store rejects the claim is dropped. The tasks of other hints in the same claim run.
 func TestRejectedHintIsDropped(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New(memory.HintIDs(4096))
 		var refusals atomic.Int64
 		b := rejecting(world, nil, func(c backend.Claim) error {
@@ -311,7 +312,7 @@ func TestRejectedHintIsDropped(t *testing.T) {
 
 // A store that rejects claims is visible in Health.
 func TestRejectedClaimIsInHealth(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var ill atomic.Bool
 		ill.Store(true)
 		b := rejecting(memory.New(), nil, func(backend.Claim) error {

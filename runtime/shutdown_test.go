@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -18,7 +19,7 @@ import (
 
 // Shutdown waits for running tasks, but no longer.
 func TestShutdownReturnsWithTheLastTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			time.Sleep(time.Duration(n) * time.Second)
 			return n, nil
@@ -41,7 +42,7 @@ func TestShutdownWritesResults(t *testing.T) {
 		time.Sleep(time.Second)
 		return n, nil
 	}
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		slow := newSlowSettle()
 		app, q := work(t, slow, jobWorker, run)
 		id := must(q.Submit(t.Context(), 1))(t)
@@ -53,7 +54,7 @@ func TestShutdownWritesResults(t *testing.T) {
 			t.Errorf("got %d", got)
 		}
 	})
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 		app, q := work(t, b, jobWorker, run)
 		must(q.Submit(t.Context(), 1))(t)
@@ -73,7 +74,7 @@ func TestShutdownWritesResults(t *testing.T) {
 // A claim that this process does not know of, since its reply was lost, is released at its shutdown. That is not a
 // crash.
 func TestShutdownReleasesUnknownClaims(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
 		app, q := work(t, b, jobWorker, func(context.Context, int) (int, error) { t.Error("the task ran"); return 0, nil })
@@ -97,7 +98,7 @@ func TestShutdownReleasesUnknownClaims(t *testing.T) {
 
 // A handler that ignores even a shutdown is abandoned and logged. Its task runs again elsewhere, uncharged.
 func TestShutdownAbandonsTasks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		release := make(chan struct{})
 		defer close(release)
@@ -124,7 +125,7 @@ func TestShutdownAbandonsTasks(t *testing.T) {
 }
 
 func TestShutdownFinishesRunningCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		server := serve(t, world, func(ctx context.Context, x int) (int, error) {
 			time.Sleep(2 * time.Second)
@@ -153,7 +154,7 @@ func TestShutdownFinishesRunningCalls(t *testing.T) {
 }
 
 func TestShutdownCancelsCallsAfterItsDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		var cause error
 		server := serve(t, world, func(ctx context.Context, _ int) (int, error) {
@@ -182,7 +183,7 @@ func TestShutdownCancelsCallsAfterItsDeadline(t *testing.T) {
 }
 
 func TestShutdownAbandonsCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var lines log
 		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
@@ -215,7 +216,7 @@ func TestShutdownAbandonsCalls(t *testing.T) {
 }
 
 func TestShutdownReleasesTasksUncharged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		first, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
 			if n == 0 {

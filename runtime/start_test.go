@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -31,7 +32,7 @@ func starting(app *af.App) <-chan error {
 func TestShutdownCancelsStart(t *testing.T) {
 	for _, op := range []string{"Serve", "Beat", "Listen", "Announce", "Docs.List", "Docs.PutIf"} {
 		t.Run(op, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 				app := open(t, b)
 				registerCalc(app, &calc{double})
@@ -65,7 +66,7 @@ func slowServe(b af.Backend, d time.Duration) af.Backend {
 
 // A Start that ignores its context does not delay a Shutdown.
 func TestShutdownAbandonsStart(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, slowServe(memory.New(), 12*time.Second))
 		registerCalc(app, &calc{double})
 		af.RegisterWorker(app, jobWorker, &job{same})
@@ -81,7 +82,7 @@ func TestShutdownAbandonsStart(t *testing.T) {
 			t.Errorf("Start: %v", err)
 		}
 	})
-	bubble(t, func(t *testing.T) { // Shutdown waits for a Start that returns in time
+	bubble.Test(t, func(t *testing.T) { // Shutdown waits for a Start that returns in time
 		app := open(t, slowServe(memory.New(), 12*time.Second))
 		registerCalc(app, &calc{double})
 		result := starting(app)
@@ -115,7 +116,7 @@ func (d slowDocs) PutIf(ctx context.Context, name string, rev int64, value json.
 func TestNoTaskRunsDuringStart(t *testing.T) {
 	for name, ends := range map[string]bool{"completed": false, "ended": true} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := memory.New()
 				client := openStarted(t, world)
 				q := af.NewQueue[int, int](client, jobWorker)
@@ -215,7 +216,7 @@ func TestShutdownDuringRunsStart(t *testing.T) {
 
 // The drain of ten workers whose handlers ignore their contexts takes as long as that of one.
 func TestPoolsDrainConcurrently(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		until := make(chan struct{})
 		defer close(until)
 		app := open(t, memory.New())

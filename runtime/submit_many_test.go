@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -39,7 +40,7 @@ func (s fillingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]ba
 // If only a part of a SubmitMany is stored, repeating it would duplicate tasks. So the error does not have
 // OutcomeNotSent, and the ids of that part are returned.
 func TestPartialSubmitMany(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := &filling{Backend: memory.New()}
 		b.left.Store(2)
 		_, q := work(t, b, jobWorker, double)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -32,7 +33,7 @@ func stored(t *testing.T, s backend.Store) []backend.Task {
 // If the first attempt of a Submit may have stored the task, its error never has OutcomeNotSent and names the task.
 // Repeating it with that id does not store a second one.
 func TestSubmitWithUnknownOutcome(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, b, _, q, store := submitter(t)
 		b.Fail("Insert", 1, fault.ReplyLost)
 		time.AfterFunc(10*time.Millisecond, func() { w.Down(false) })
@@ -60,7 +61,7 @@ func TestSubmitWithUnknownOutcome(t *testing.T) {
 
 // A Submit during an election of 11 s succeeds after it and stores one task.
 func TestSubmitSurvivesElection(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, b, _, q, store := submitter(t)
 		b.Fail("Insert", 1, fault.ReplyLost)
 		time.AfterFunc(10*time.Millisecond, func() { w.Down(false) })
@@ -76,7 +77,7 @@ func TestSubmitSurvivesElection(t *testing.T) {
 
 // The error of a Submit that was not sent is returned at once, has OutcomeNotSent and names no task.
 func TestSubmitThatWasNotSent(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, b, _, q, store := submitter(t)
 		b.Fail("Insert", 100, fault.Refused)
 		begun := time.Now()
@@ -93,7 +94,7 @@ func TestSubmitThatWasNotSent(t *testing.T) {
 
 // A Submit that waits for its outcome ends with its App.
 func TestSubmitEndsWithItsApp(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, b, app, q, _ := submitter(t)
 		b.Fail("Insert", 1, fault.ReplyLost)
 		b.Fail("Insert", 1000, fault.Refused)
@@ -113,7 +114,7 @@ func TestSubmitEndsWithItsApp(t *testing.T) {
 func TestRepeatedSubtasksAreTheSame(t *testing.T) {
 	for _, op := range []string{"Insert", "Spawn"} {
 		t.Run(op, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 				var q af.Queue[int, int]
 				var second, third []string
@@ -150,7 +151,7 @@ func TestRepeatedSubtasksAreTheSame(t *testing.T) {
 // A change of a job whose outcome is unknown never has OutcomeNotSent. If the first attempt was stored, a repeated one
 // succeeds.
 func TestChangedJobWithUnknownOutcome(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, b, app, _, _ := submitter(t)
 		if err := app.PutJob(t.Context(),
 			af.JobSpec{ID: "nightly", Cron: "0 0 3 * * *", Worker: jobWorker, Payload: []byte("1")}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -93,7 +94,7 @@ func TestLargeBatchIsComplete(t *testing.T) {
 		}, 6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				world := fault.Around(memory.New())
 				others := must(world.Open(t.Context(), backend.Env{}))(t).Store
 				b := fault.New(world, 1, fault.Plan{})
@@ -117,7 +118,7 @@ func TestLargeBatchIsComplete(t *testing.T) {
 
 // A batch whose process has died is discarded.
 func TestBatchOfDeadProcessIsDiscarded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, same)
 		others := must(world.Open(t.Context(), backend.Env{}))(t).Store
@@ -146,7 +147,7 @@ func TestBatchOfDeadProcessIsDiscarded(t *testing.T) {
 
 // A handler that runs again with fewer payloads replaces the uncommitted batch of its dead attempt.
 func TestBatchOfDeadAttemptIsReplaced(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, same)
 		others := must(world.Open(t.Context(), backend.Env{}))(t).Store
@@ -167,7 +168,7 @@ func TestBatchOfDeadAttemptIsReplaced(t *testing.T) {
 
 // A task of a user with the id of a subtask is not part of a batch.
 func TestSubtaskWithIDInUse(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, same)
 		must(q.Submit(t.Context(), 1, af.TaskID("source"), af.RunAt(time.Now().Add(time.Hour))))(t)
 		must(q.Submit(t.Context(), 1, af.TaskID("source/k-b/1")))(t)
@@ -178,7 +179,7 @@ func TestSubtaskWithIDInUse(t *testing.T) {
 
 // An attempt that has lost its claim adds no subtasks, and removes none of the current attempt.
 func TestStaleAttemptAddsNoSubtasks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		others := must(world.Open(t.Context(), backend.Env{}))(t).Store
 		var kids af.Queue[int, int]
@@ -225,7 +226,7 @@ func TestStaleAttemptAddsNoSubtasks(t *testing.T) {
 
 // The number of batches of a source is limited.
 func TestNumberOfBatchesIsLimited(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, same)
 		source := must(q.Submit(t.Context(), 1, af.RunAt(time.Now().Add(time.Hour))))(t)
 		for i := range backend.MaxBatches {

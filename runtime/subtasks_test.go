@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -19,7 +20,7 @@ import (
 // These tests check the gate of subtasks, the counts of their set, and SubtasksDone.
 
 func TestOrderOfSourceSubtasksAndSubtasksDone(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app := open(t, world)
 		child := jobWorker
@@ -84,7 +85,7 @@ func TestOrderOfSourceSubtasksAndSubtasksDone(t *testing.T) {
 // During a rolling deploy, SubtasksDone may be claimed by a version of the worker without that method. It does not call
 // Run instead.
 func TestWorkerWithoutSubtasksDone(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		with := open(t, world)
 		af.RegisterWorker(with, jobWorker, &fanJob{
@@ -108,7 +109,7 @@ func TestWorkerWithoutSubtasksDone(t *testing.T) {
 }
 
 func TestFailedSourceStopsItsSubtasksAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
 			if n == 0 {
 				time.Sleep(time.Second)
@@ -136,7 +137,7 @@ func TestFailedSourceStopsItsSubtasksAtOnce(t *testing.T) {
 }
 
 func TestFailFastStopsTheSiblings(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
 			switch n {
 			case 1:
@@ -167,7 +168,7 @@ func TestFailFastStopsTheSiblings(t *testing.T) {
 
 func TestCountedFailuresStopNoSiblings(t *testing.T) {
 	for _, policy := range []af.FailurePolicy{"", af.IgnoreFailures, af.CollectFailures} {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
 				if n == 1 {
 					return 0, errors.New("first")
@@ -191,7 +192,7 @@ func TestCountedFailuresStopNoSiblings(t *testing.T) {
 // A handler that runs again submits no subtask twice, whether it names its batches or not. Subtasks that other handlers
 // submit are separate.
 func TestHandlerThatRunsAgainDuplicatesNoSubtasks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 1
 		var q af.Queue[int, int]
@@ -229,7 +230,7 @@ func TestHandlerThatRunsAgainDuplicatesNoSubtasks(t *testing.T) {
 
 // SubtasksDone reads its source. If the store is unavailable, that is not a failure of the worker.
 func TestSubtasksDoneWaitsForTheStore(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
 		app := open(t, b)
@@ -271,7 +272,7 @@ func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 }
 
 func TestBatchDiscardedTooEarlyIsStoredAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, hasty(memory.New()), jobWorker, same)
 		source := must(q.Submit(t.Context(), 0))(t)
 		for i, id := range must(q.Subtasks(t.Context(), source, []int{1, 2}))(t) {
@@ -285,7 +286,7 @@ func TestBatchDiscardedTooEarlyIsStoredAgain(t *testing.T) {
 // The failure of an attempt that has lost its claim has no consequences: the task has not failed, and its siblings keep
 // running.
 func TestFailureAfterLostClaimStopsNoSiblings(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var store backend.Store
 		b := altered{memory.New(), func(p *backend.Ports) { store = p.Store }}
 		_, q := work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {

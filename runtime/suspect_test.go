@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -14,7 +15,7 @@ import (
 // 1.75 s. This holds for kills at any time between two heartbeats and two checks of the failure detector.
 func TestTaskOfKilledProcessRunsAgainWithinTwoSeconds(t *testing.T) {
 	for step := range 8 {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			world := fault.Around(memory.New(memory.HintIDs(4096)))
 			victim, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
 				<-ctx.Done()
@@ -45,7 +46,7 @@ func TestTaskOfKilledProcessRunsAgainWithinTwoSeconds(t *testing.T) {
 
 // Suspected tasks run one after another without a pause, even if the pools of other queues poll at the same time.
 func TestSuspectedTasksRunWithoutPause(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		w := jobWorker
 		w.Max = 5

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -44,7 +45,7 @@ func TestErrorDetailsOfTasks(t *testing.T) {
 		{"redacted_unknown", af.NewError(af.ErrUnknown, hidden, full), true, af.ErrUnknown, 0, "the handler failed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var opts []af.AppOption
 				if tt.redacted {
 					opts = append(opts, af.RedactErrors())
@@ -75,7 +76,7 @@ func TestErrorDetailsOfTasks(t *testing.T) {
 
 // A task has the details of its last failed attempt, also while it waits for the next, and none after success.
 func TestErrorDetailsOfAttempts(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries, w.Backoff = 5, time.Minute
 		app, q := work(t, memory.New(), w, func(ctx context.Context, _ int) (int, error) {

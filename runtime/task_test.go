@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -57,12 +58,6 @@ func work(t *testing.T, b af.Backend, w af.Worker, run func(context.Context, int
 	return app, af.NewQueue[int, int](app, w)
 }
 
-// bubble runs a test of tasks in virtual time, and checks that no goroutines remain.
-func bubble(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, test)
-}
-
 // must returns the value of a call that must not fail: must(q.Submit(ctx, 1))(t).
 func must[T any](v T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {
@@ -75,7 +70,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 }
 
 func TestTaskRunsOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			runs.Add(1)
@@ -102,7 +97,7 @@ func TestTaskRunsOnce(t *testing.T) {
 }
 
 func TestTasksRunByWeightThenAge(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var order []int
 		one := jobWorker
 		one.Max = 1
@@ -128,7 +123,7 @@ func TestTasksRunByWeightThenAge(t *testing.T) {
 }
 
 func TestStopBeatsSuccess(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		var cause error
 		_, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
@@ -164,7 +159,7 @@ func TestStopBeatsSuccess(t *testing.T) {
 }
 
 func TestRepeatedSubmissions(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
 		release := make(chan struct{})
 		_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
@@ -200,7 +195,7 @@ func TestRepeatedSubmissions(t *testing.T) {
 }
 
 func TestInvalidSubmissionsAreRejected(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
 		q := af.NewQueue[int, int](app, jobWorker)
 		long := strings.Repeat("x", 256)
@@ -229,7 +224,7 @@ func TestInvalidSubmissionsAreRejected(t *testing.T) {
 }
 
 func TestDueTimesAndDeadlines(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
 		begun := time.Now()
 		var at time.Duration
@@ -257,7 +252,7 @@ func TestDueTimesAndDeadlines(t *testing.T) {
 
 // Deadlines are enforced for a queue that never had a worker, while the submitter waits on another instance.
 func TestDeadlinesWithoutWorker(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		start(t, app)
 		q := af.NewQueue[int, int](app, jobWorker)
@@ -280,7 +275,7 @@ func TestDeadlinesWithoutWorker(t *testing.T) {
 }
 
 func TestMaxLimitsConcurrency(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var running, most atomic.Int32
 		_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
 			n := running.Add(1)
@@ -303,7 +298,7 @@ func TestMaxLimitsConcurrency(t *testing.T) {
 
 // Tasks without hints that name them, and tasks that end without having run, are still handled without a poll.
 func TestTasksNeedNoPoll(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		var done time.Duration
 		begun := time.Now()
@@ -340,7 +335,7 @@ func TestTasksNeedNoPoll(t *testing.T) {
 }
 
 func TestProgressIsVisibleToOthers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, _ int) (int, error) {
 			<-release
@@ -356,7 +351,7 @@ func TestProgressIsVisibleToOthers(t *testing.T) {
 }
 
 func TestRequireWorker(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, same)
 		time.Sleep(time.Minute) // longer than an announcement is valid
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1, af.RequireWorker()))(t)))(t)
@@ -368,7 +363,7 @@ func TestRequireWorker(t *testing.T) {
 }
 
 func TestCancelledWaitDoesNotStopTheTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			time.Sleep(time.Minute)
 			return n, nil
@@ -388,7 +383,7 @@ func TestCancelledWaitDoesNotStopTheTask(t *testing.T) {
 
 // In a bubble, time advances only when all goroutines are blocked, so any lost wake-up shows as virtual time.
 func TestNoTaskWaitsForAPoll(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max = 100
 		var done sync.WaitGroup
@@ -444,7 +439,7 @@ func (s *slowSettleStore) Settle(ctx context.Context, settles []backend.Settle) 
 
 // Pools claim nothing while too many results are unwritten, and continue as soon as they are written.
 func TestPoolsWaitForUnwrittenResults(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max = 100
 		var runs atomic.Int32

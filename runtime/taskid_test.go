@@ -5,13 +5,14 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // An id identifies a task in the whole store. Another queue can neither submit it again nor read its result.
 func TestTaskIDOfAnotherQueue(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return 2 * n, nil })
 		id := must(q.Submit(t.Context(), 21, af.TaskID("mine")))(t)
 		other := jobWorker
@@ -34,7 +35,7 @@ func TestTaskIDOfAnotherQueue(t *testing.T) {
 
 // Ids reserved by the system are rejected.
 func TestReservedTaskIDs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		for _, id := range []string{"job/nightly/1", "order-1/done"} {
 			if got, err := q.Submit(t.Context(), 1, af.TaskID(id)); !errors.Is(err, af.ErrInvalidArgument) {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -28,7 +29,7 @@ func TestSnoozeIsNoBusyLoop(t *testing.T) {
 		"century":  {150 * 365 * 24 * time.Hour, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var runs atomic.Int32
 				_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
 					if runs.Add(1) > 1000 {
@@ -50,7 +51,7 @@ func TestSnoozeIsNoBusyLoop(t *testing.T) {
 }
 
 func TestDelays(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		begun, ran := time.Now(), map[int]time.Duration{}
 		w := jobWorker
 		w.Max = 1
@@ -77,7 +78,7 @@ func TestDelays(t *testing.T) {
 }
 
 func TestLongestBackoff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := jobWorker
 		w.Backoff, w.Retries = math.MaxInt64, 100
 		var runs atomic.Int32
@@ -101,7 +102,7 @@ func TestNegativeTimeoutHasExpired(t *testing.T) {
 		return 0, ctx.Err()
 	}
 	t.Run("task", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := jobWorker
 			w.Retries, w.Timeout = 1, time.Hour
 			_, q := work(t, memory.New(), w, never)
@@ -114,7 +115,7 @@ func TestNegativeTimeoutHasExpired(t *testing.T) {
 		})
 	})
 	t.Run("job", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			app, q := work(t, memory.New(), jobWorker, never)
 			if err := q.Schedule(t.Context(), "nightly", "@every 1h", 1, past); err != nil {
 				t.Fatal(err)
@@ -124,7 +125,7 @@ func TestNegativeTimeoutHasExpired(t *testing.T) {
 		})
 	})
 	t.Run("call", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			app := serve(t, memory.New(), never)
 			for _, context := range []func() (context.Context, context.CancelFunc){
 				func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },

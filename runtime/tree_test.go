@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -85,7 +86,7 @@ func (f *forest) ended(t *testing.T, tree af.Tree, succeeded, failed, stopped in
 
 // WaitTree returns when all levels have ended, and each SubtasksDone, whose task may have subtasks, too.
 func TestWaitTree(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := plant(t, memory.New())
 		begun := time.Now()
 		f.inDone = func(ctx context.Context) error {
@@ -124,7 +125,7 @@ func TestWaitTree(t *testing.T) {
 }
 
 func TestWaitTreeOfTaskWithoutSubtasks(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := plant(t, memory.New())
 		for n, failed := range map[int]int{0: 0, -1: 1} {
 			tree := must(f.app.WaitTree(t.Context(), must(f.q.Submit(t.Context(), n))(t)))(t)
@@ -148,7 +149,7 @@ func TestWaitTreeOfTaskWithoutSubtasks(t *testing.T) {
 
 // The subtasks of a source that fails or is stopped are stopped: WaitTree returns when their handlers have returned.
 func TestWaitTreeOfFailedAndStoppedSources(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := plant(t, memory.New())
 		stopped := must(f.q.Submit(t.Context(), -2))(t)
 		must(f.q.Subtasks(t.Context(), stopped, []int{-2, 0, -1}, af.RunNow()))(t)
@@ -174,7 +175,7 @@ func TestWaitTreeOfFailedAndStoppedSources(t *testing.T) {
 
 // Waiting costs one read every two seconds, however many tasks the tree has, and each page of subtasks is read once.
 func TestWaitTreeReadsLittle(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var reads readCounter
 		b := memory.New()
 		f := plant(t, b)
@@ -220,7 +221,7 @@ func (deaf) Publish(context.Context, string, json.RawMessage) error { return nil
 
 // A process finished the set and ended before it inserted the task of SubtasksDone. WaitTree inserts it.
 func TestWaitTreeAfterInterruptedFinish(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := &interruptedFinish{}
 		f := plant(t, altered{memory.New(), func(p *backend.Ports) { s.Store = p.Store; p.Store = s }})
 		id := must(f.q.Submit(t.Context(), 1))(t)
@@ -268,7 +269,7 @@ func (s *interruptedFinish) Get(ctx context.Context, id string) (backend.Task, e
 }
 
 func TestWaitTreeEndsWithItsContext(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := plant(t, memory.New())
 		id := must(f.q.Submit(t.Context(), 1))(t)
 		for _, after := range []time.Duration{30 * time.Second, 60 * time.Second, 60 * time.Second} { // at each level
@@ -293,7 +294,7 @@ func TestWaitTreeEndsWithItsContext(t *testing.T) {
 
 // Retention deletes trees as a whole: WaitTree returns what it has read, or that the task is not found.
 func TestWaitTreeOfPurgedTree(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := plant(t, memory.New(), af.Retention(time.Hour, 0))
 		id := must(f.q.Submit(t.Context(), 1))(t)
 		f.ended(t, must(f.app.WaitTree(t.Context(), id))(t), 3, 0, 0)
@@ -310,7 +311,7 @@ func TestWaitTreeInHandler(t *testing.T) {
 		"itself": true, "source": true, "source_of_source": true, "done": true, "gated": true, "now": false, "other": false,
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				app := open(t, memory.New())
 				q := af.NewQueue[string, int](app, jobWorker)
 				got := make(chan error, 1)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -14,7 +15,7 @@ import (
 
 // Without a transport, the throughput of a worker is limited by its slots, not by the poll interval.
 func TestFreeSlotsAreFilledWithoutTransport(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := degrade(memory.HintIDs(4096))
 		b.noTransport.Store(true)
 		w := jobWorker
@@ -48,7 +49,7 @@ func (t leaving) State() (bool, <-chan struct{}) {
 }
 
 func TestWorkerPollsOnceTheTransportIsUnavailable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		d, gone := degrade(memory.HintIDs(4096)), make(chan struct{})
 		l := altered{d, func(p *backend.Ports) { p.Transport = leaving{p.Transport, gone} }}
 		_, q := work(t, l, jobWorker, same)
@@ -66,7 +67,7 @@ func TestWorkerPollsOnceTheTransportIsUnavailable(t *testing.T) {
 // Submit retries while the store is briefly unavailable. Once the store has been unavailable for a lease, it fails at
 // once.
 func TestSubmitFailsFastIfTheStoreIsUnavailable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var inserts atomic.Int64
 		b := altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) { p.Store = countedStore{p.Store, &inserts} }}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -50,7 +51,7 @@ func TestPanickingErrorFailsTheCall(t *testing.T) {
 func TestPanickingErrorFailsTheAttempt(t *testing.T) {
 	for name, bad := range unsound() {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) { return 0, bad })
 				_, err := q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t))
 				wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the handler")

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -87,7 +88,7 @@ func eachTransport(t *testing.T, test func(t *testing.T, b af.Backend)) {
 		"hints":   func() *memory.Backend { return memory.New(memory.HintIDs(4096)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) { test(t, open()) })
+			bubble.Test(t, func(t *testing.T) { test(t, open()) })
 		})
 	}
 }
@@ -164,7 +165,7 @@ func TestMatchingWorkerGetsItsTaskSoon(t *testing.T) {
 
 // A backlog of one version does not delay tasks of the other.
 func TestBacklogOfOneVersionDoesNotDelayTheOther(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New(memory.HintIDs(64))
 		var r versionRuns
 		client := openStarted(t, b)
@@ -244,7 +245,7 @@ func TestTaskWithoutMatchingWorkerFails(t *testing.T) {
 			if after > time.Hour {
 				testkit.Long(t, "a day has many beats")
 			}
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var r versionRuns
 				app := r.workNew(t, memory.New(), newWorker, opts...)
 				oldQ, _ := queues(app)
@@ -266,7 +267,7 @@ func TestTaskWithoutMatchingWorkerFails(t *testing.T) {
 // A payload of the same or an unknown version that can't be decoded fails at once.
 func TestUndecodablePayloadOfSameVersionFails(t *testing.T) {
 	for _, print := range []string{newWorker.Payload, ""} {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			var r versionRuns
 			app := r.workNew(t, memory.New(), newWorker)
 			w := oldWorker
@@ -315,7 +316,7 @@ func TestTasksAreNotLeftToWorkerThatClaimsNothing(t *testing.T) {
 
 // Tasks of a version run by weight. If hints carry ids, the order is that of the hints.
 func TestTasksOfAVersionRunByWeight(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := memory.New()
 		one := newWorker
 		one.Max = 1
@@ -355,7 +356,7 @@ func TestSubtasksDoneRunsAtItsVersion(t *testing.T) {
 		"without": func(app *af.App) { af.RegisterWorker(app, oldWorker, &job{same}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b, done := memory.New(), 0
 				fan := func() *af.App {
 					app := open(t, b)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -32,7 +33,7 @@ func TestWaitInHandler(t *testing.T) {
 		"now_below":     nowBelow,
 		"below_running": below2, "foreign": foreign, "made_context": gatedInContext} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var q af.Queue[int, int]
 				var other []string // subtasks of another task
 				handler := func(ctx context.Context, n int) (int, error) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -45,7 +46,7 @@ func TestWorkerSettingsOutOfRangeAreRefused(t *testing.T) {
 // Settings of a queue without a worker are logged, with the queues that have one. A program without workers is silent.
 func TestSettingsOfUnknownWorkers(t *testing.T) {
 	for _, registers := range []bool{true, false} {
-		bubble(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			var lines log
 			app := open(t, memory.New(), lines.option(), af.ConfigureWorker("jop", af.Max(1)),
 				af.ConfigureWorker("job", af.Max(1)))
@@ -70,7 +71,7 @@ func TestSettingsOfUnknownWorkers(t *testing.T) {
 
 // A stored limit overrides the maximum of all layers.
 func TestStoredLimitOverridesMax(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.ConfigureWorker("job", af.Max(3)))
 		af.RegisterWorker(app, jobWorker, &job{}, af.Max(4))
 		start(t, app)
@@ -109,7 +110,7 @@ func delays(t *testing.T, backoff func(int, error) time.Duration, fail func(cont
 	opts ...af.WorkerOption,
 ) (all []time.Duration, status af.Status) {
 	t.Helper()
-	bubble(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var last time.Time
 		s := &selfPaced{backoff: backoff}
 		s.run = func(ctx context.Context, _ int) (int, error) {

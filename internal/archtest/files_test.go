@@ -37,6 +37,19 @@ func TestOnlyTestkitSkipsLongTests(t *testing.T) {
 	})
 }
 
+// Only package bubble calls synctest.Test, which crashes with the race detector now and then.
+func TestVirtualTimeIsFromBubble(t *testing.T) {
+	call := regexp.MustCompile(`\bsynctest\.(Test|Run)\(`)
+	if !call.MatchString(`synctest.Test(t, f)`) || call.MatchString(`synctest.Wait()`) {
+		t.Fatal(call)
+	}
+	eachFile(t, []string{".go", ".txtar", ".tmpl"}, func(path, text string) {
+		if m := call.FindString(text); m != "" && !strings.HasSuffix(path, "internal/bubble/bubble.go") {
+			t.Errorf("%s: %s: call bubble.Test", path, m)
+		}
+	})
+}
+
 // Names of subtests have no spaces and no commas, so that -run selects them as written.
 func TestSubtestsHaveNamesForRun(t *testing.T) {
 	name := regexp.MustCompile(`\bt\.Run\("[^"]*[ ,][^"]*"`)

@@ -120,7 +120,7 @@ var arrows = []row{
 			"runtime/backend/internal/appsettings", "runtime/internal/machine/full"}, nil},
 	{"runtime/aftest",
 		[]string{"runtime", "runtime/backend", "runtime/backend/memory", "runtime/internal/exact", "runtime/internal/guard",
-			"runtime/internal/testhook",
+			"runtime/internal/testhook", "internal/bubble",
 			"internal/fault"}, nil}, // users simulate their handlers with the faults that the engine is simulated with
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/httpstatus", []string{"runtime/backend"}, nil},
@@ -129,6 +129,7 @@ var arrows = []row{
 	{"runtime/timefmt", []string{"runtime/backend"}, []string{"github.com/lestrrat-go/strftime"}},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
+	{"internal/bubble", nil, nil},
 	{"internal/apptest", []string{"runtime", "runtime/backend", "internal/testkit"}, nil},
 	{"internal/conform", []string{"runtime/backend", "internal/testkit"},
 		[]string{"pgregory.net/rapid", "github.com/google/go-cmp"}},

@@ -7,7 +7,7 @@
 // results. [Model] is a store that is simple enough to compare with.
 //
 // No test sleeps and hopes: each waits for a condition, or advances the clock to an instant. With a virtual clock
-// ([Options].Around is synctest.Test) waiting costs nothing.
+// ([Options].Around is bubble.Test) waiting costs nothing.
 package conform
 
 import (
@@ -26,7 +26,7 @@ import (
 
 // Options are an adapter's permitted differences. The zero value fits an adapter on the wall clock.
 type Options struct {
-	// Around runs the body of each test, such as synctest.Test does; nil calls it directly.
+	// Around runs the body of each test, such as bubble.Test does; nil calls it directly.
 	Around func(t *testing.T, body func(t *testing.T))
 	// Virtual reports that the clock stops while a goroutine runs, and that waiting costs nothing. Tests that need
 	// minutes run only then.

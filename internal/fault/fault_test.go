@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 
@@ -66,7 +67,7 @@ func TestEffectsOfRefusedRequestAndLostReply(t *testing.T) {
 }
 
 func TestFailNextCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, b, mine, theirs := pair(t, fault.Plan{})
 		b.Fail("Insert", 1, fault.Hung)
 		b.Fail("Insert", 1, fault.ReplyLost)
@@ -92,7 +93,7 @@ func TestFailNextCalls(t *testing.T) {
 }
 
 func TestRequestInFlightTakesEffect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, _, mine, theirs := pair(t, fault.Plan{Delay: 1, MostDelay: time.Hour})
 		for id := range 20 {
 			ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
@@ -112,7 +113,7 @@ func TestRequestInFlightTakesEffect(t *testing.T) {
 }
 
 func TestFrozenProcessHangsUntilThawed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		_, b, mine, theirs := pair(t, fault.Plan{})
 		b.Freeze()
 		begun := time.Now()
@@ -127,7 +128,7 @@ func TestFrozenProcessHangsUntilThawed(t *testing.T) {
 }
 
 func TestCallsOfDeadProcessFail(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, b, mine, theirs := pair(t, fault.Plan{})
 		w.Down(true)
 		failed := make(chan error, 1)
@@ -148,7 +149,7 @@ func TestCallsOfDeadProcessFail(t *testing.T) {
 }
 
 func TestOutageAndCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w, b, mine, theirs := pair(t, fault.Plan{})
 		w.Down(false)
 		if insert(mine, "a") == nil || insert(theirs, "b") == nil {

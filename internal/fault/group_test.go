@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
@@ -47,7 +48,7 @@ type groupTally struct {
 func TestGroupedInsertsInStorm(t *testing.T) {
 	var seen groupTally
 	for seed := range uint64(testkit.Fewer(400, 100)) {
-		synctest.Test(t, func(t *testing.T) { simulateGroups(t, seed, &seen) })
+		bubble.Test(t, func(t *testing.T) { simulateGroups(t, seed, &seen) })
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}

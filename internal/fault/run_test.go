@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/internal/workload"
@@ -80,7 +81,7 @@ func (n *tally) count(log *fault.Log) {
 func simulate(t *testing.T, seed uint64, seen *tally) {
 	t.Helper()
 	s := newScenario(seed)
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := newSim(s)
 		m.storm()
 		broken := m.endJobs()

@@ -6,9 +6,9 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/testkit"
 )
 
@@ -111,7 +111,7 @@ func TestProxyDrops(t *testing.T) {
 }
 
 func TestLinkBlocksAndDelays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var l testkit.Link
 		passed := func(d testkit.Direction) time.Duration {
 			begun := time.Now()

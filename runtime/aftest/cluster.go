@@ -11,9 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -80,7 +80,7 @@ func Seeds(t *testing.T, n int, test func(t *testing.T, c *Cluster), opts ...af.
 
 func runCluster(t *testing.T, seed uint64, test func(t *testing.T, c *Cluster), opts []af.AppOption) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var hints []memory.Option
 		if seed%2 == 0 { // hints over servers have ids
 			hints = append(hints, memory.HintIDs(64))

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/executor"
 )
 
@@ -71,7 +71,7 @@ func TestCountsAddUpUnderConcurrency(t *testing.T) {
 
 // A negative timeout has expired. Doubling the longest backoff does not overflow.
 func TestDurationLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(ctx context.Context, _ int) (int, error) {
 			return 0, context.Cause(ctx)
 		}, executor.Timeout(-time.Second))

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/executor"
 )
@@ -43,7 +44,7 @@ func numbers(n int) []int {
 }
 
 func TestResultsInOrderAndProgressIsExact(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
 		p := executor.Goroutines(func(_ context.Context, n int) (string, error) {
 			most.Store(max(most.Load(), now.Add(1)))
@@ -102,7 +103,7 @@ func TestResultsInOrderAndProgressIsExact(t *testing.T) {
 }
 
 func TestRetriesOccupyNoWorker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var mu sync.Mutex
 		at := map[int][]time.Duration{}
@@ -137,7 +138,7 @@ func TestRetriesOccupyNoWorker(t *testing.T) {
 }
 
 func TestRetryIfAndBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var at []time.Duration
 		begun := time.Now()
 		p := executor.Goroutines(func(_ context.Context, n int) (int, error) {
@@ -164,7 +165,7 @@ func TestRetryIfAndBackoff(t *testing.T) {
 }
 
 func TestSubmitBlocksWhileTheQueueIsFull(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
 			<-gate
@@ -211,7 +212,7 @@ func TestSubmitBlocksWhileTheQueueIsFull(t *testing.T) {
 }
 
 func TestKeepLimitsTheNumberOfJobs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		fn := func(_ context.Context, n int) (int, error) { return n, nil }
 		p := executor.Goroutines(fn, executor.Keep(3), executor.Queue(1))
 		check(t, "Start", p.Start(t.Context()))
@@ -227,7 +228,7 @@ func TestKeepLimitsTheNumberOfJobs(t *testing.T) {
 }
 
 func TestPanicAndGoexitFailTheAttempt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(_ context.Context, n int) (int, error) {
 			switch n {
 			case 0:
@@ -291,7 +292,7 @@ func TestPanicInErrorOrRetryIfFailsTheJob(t *testing.T) {
 }
 
 func TestContextsEndWithACause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		wait := func(ctx context.Context, n int) (int, error) {
 			<-ctx.Done()
 			return 0, context.Cause(ctx)
@@ -330,7 +331,7 @@ func TestContextsEndWithACause(t *testing.T) {
 }
 
 func TestShutdownCancelsAfterItsDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
 			if n == 0 {
 				return 0, errors.New("later")
@@ -362,7 +363,7 @@ func TestShutdownCancelsAfterItsDeadline(t *testing.T) {
 }
 
 func TestGoroutinesThatIgnoreTheirContextsAreAbandoned(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
 			<-gate
@@ -384,7 +385,7 @@ func TestGoroutinesThatIgnoreTheirContextsAreAbandoned(t *testing.T) {
 }
 
 func TestMisuseReturnsErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(_ context.Context, n int) (int, error) { return n, nil })
 		check(t, "Wait without jobs", p.Wait(t.Context()))
 		must(p.Submit(t.Context(), 0))(t)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -55,7 +56,7 @@ func (g *Generator) must(t *testing.T) ID {
 
 // inYear2026 runs f in a bubble with a clock in 2026; bubbles begin in 2000.
 func inYear2026(t *testing.T, f func(t *testing.T)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)))
 		f(t)
 	})

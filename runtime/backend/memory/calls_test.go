@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -43,7 +44,7 @@ func serve(t *testing.T, ports *backend.Ports, concurrency int, h backend.Handle
 var request = &backend.Request{Service: "s", Method: "m", Timeout: time.Hour}
 
 func TestWaitingCallsAreFIFO(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		var order []string
 		serve(t, ports, 1, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
@@ -72,7 +73,7 @@ func TestWaitingCallsAreFIFO(t *testing.T) {
 }
 
 func TestLastInstanceToDrainFailsWaitingCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		s := serve(t, ports, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 			time.Sleep(time.Second)
@@ -104,7 +105,7 @@ func TestLastInstanceToDrainFailsWaitingCalls(t *testing.T) {
 }
 
 func TestNewInstanceTakesWaitingCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		release := make(chan struct{})
 		h := func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
@@ -149,7 +150,7 @@ func TestGoexitInHandlerReleasesSlot(t *testing.T) {
 }
 
 func TestCallsFailWhenCallerCloses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		mem := memory.New()
 		server, client := join(t, mem, "a"), join(t, mem, "b")
 		release := make(chan struct{})
@@ -187,7 +188,7 @@ func TestCallsFailWhenCallerCloses(t *testing.T) {
 // hangs.
 func TestSlotsSurviveChurn(t *testing.T) {
 	for seed := range uint64(200) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			mem := memory.New()
 			ports := join(t, mem, "a")

@@ -3,8 +3,8 @@ package memory_test
 import (
 	"log/slog"
 	"testing"
-	"testing/synctest"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
@@ -12,7 +12,7 @@ import (
 )
 
 // virtual runs each test of a suite in its own synctest bubble.
-var virtual = conform.Options{Around: synctest.Test, Virtual: true}
+var virtual = conform.Options{Around: bubble.Test, Virtual: true}
 
 func open(opts ...memory.Option) conform.Open {
 	return func(t *testing.T) *backend.Ports {

@@ -12,12 +12,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 func TestHintIDsBoundAndRedelivery(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		mem := memory.New(memory.HintIDs(3))
 		sender, receiver, other := join(t, mem, "a"), join(t, mem, "b"), join(t, mem, "c")
 		taken, err := sender.Transport.Hint(t.Context(), "q", []string{"1", "2", "3", "4"})
@@ -66,7 +67,7 @@ func TestHintIDsBoundAndRedelivery(t *testing.T) {
 }
 
 func TestSlowSubscriberGetsOneGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		ctx, cancel := context.WithCancel(t.Context())
 		var got []string
@@ -94,7 +95,7 @@ func TestSlowSubscriberGetsOneGap(t *testing.T) {
 // Tasks are inserted, claimed by id, stopped, delayed and purged at random. The size of the indexes stays proportional
 // to the number of tasks in the store.
 func TestIndexesForgetDeletedTasks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		mem := memory.New(memory.Checked())
 		s := join(t, mem, "a").Store
 		ctx := t.Context()
@@ -275,7 +276,7 @@ func run(t *testing.T, s backend.Store, queue string) {
 
 // If a tree is purged by several calls, the source outlives its SubtasksDone task, which must not be inserted again.
 func TestPurgeInStepsInsertsNoSecondSubtasksDone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := join(t, memory.New(memory.Checked()), "a").Store
 		taskTree(t, s, backend.StatusSuccess, 2)
 		run(t, s, "sub")
@@ -298,7 +299,7 @@ func TestPurgeInStepsInsertsNoSecondSubtasksDone(t *testing.T) {
 
 // Sets that are no longer unfinished are not kept as such, and a task has one deadline entry, however often it waits.
 func TestUnfinishedSetsAreForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		for what, finish := range map[string]func(s backend.Store) error{
 			"a set that is finished": func(s backend.Store) error {
 				run(t, s, "sub")

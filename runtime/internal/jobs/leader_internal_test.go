@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -32,7 +32,7 @@ func (p *presence) Present(context.Context, string) (map[string]json.RawMessage,
 }
 
 func TestLeastInstanceLeads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		p := &presence{ids: map[string]json.RawMessage{}}
 		a, b := leader{coordinator: p, self: "a"}, leader{coordinator: p, self: "b"}
 		b.elect(t.Context())

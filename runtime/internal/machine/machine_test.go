@@ -5,8 +5,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/afgen/afgen/internal/bubble"
 )
 
 func TestMachineIsDescribedAndMeasured(t *testing.T) {
@@ -33,7 +34,7 @@ func TestMachineIsDescribedAndMeasured(t *testing.T) {
 
 // However many readers, the system is read every few seconds.
 func TestMeasurementIsCached(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		reads := 0
 		m := New(describe, func(context.Context) Reading { reads++; return Reading{} })
 		for _, want := range []struct {
@@ -49,7 +50,7 @@ func TestMeasurementIsCached(t *testing.T) {
 }
 
 func TestCPUSinceLastMeasurement(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var r Reading
 		m := New(describe, func(context.Context) Reading { return r })
 		for _, step := range []struct{ busy, total, want float64 }{{10, 100, 0.1}, {60, 200, 0.5},

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/guard"
@@ -195,7 +195,7 @@ func TestHandlerContext(t *testing.T) {
 	}
 	for name, tt := range cases {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				parent, end := context.WithCancelCause(t.Context())
 				defer end(nil)
 				ctx, cancel := h.context(parent, tt.left)

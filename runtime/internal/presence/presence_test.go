@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/internal/presence"
@@ -29,7 +30,7 @@ func docsOf(t *testing.T) backend.Docs {
 
 // One of two Apps on a machine reports; the other takes over when that one ends.
 func TestOneAppPerMachineReports(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		docs, reports := docsOf(t), map[string]*atomic.Int64{"first": {}, "second": {}}
 		run := func(app string) context.CancelFunc {
 			n := presence.NewNodes(presence.NodesConfig{Docs: docs, Log: slog.New(slog.DiscardHandler),
@@ -58,7 +59,7 @@ func TestOneAppPerMachineReports(t *testing.T) {
 }
 
 func TestOldestContractsAreDeleted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := presence.Contracts{Docs: docsOf(t)}
 		for i := range 25 {
 			methods := json.RawMessage(fmt.Sprintf(`[{"name":"M%d"}]`, i))

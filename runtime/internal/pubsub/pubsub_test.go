@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 )
@@ -65,7 +65,7 @@ func TestPublishSplitsEvents(t *testing.T) {
 
 // A subscriber that may have missed events is notified and subscribed again.
 func TestSubscribeReportsGaps(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var heard []string

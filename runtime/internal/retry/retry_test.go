@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
@@ -48,7 +48,7 @@ func TestRequesterTries(t *testing.T) {
 			backend.ErrServerDown).With(backend.OutcomeNotSent)}, false, 1, backend.ErrUnavailable, backend.OutcomeNotSent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				op, n := tries(tt.errs...)
 				err := retry.NewRequester(t.Context(), func() bool { return tt.lost }).Do(t.Context(), op)
 				if *n != tt.tries || backend.CodeOf(err) != tt.code || err != nil && backend.Coded(err).Outcome != tt.outcome {
@@ -70,7 +70,7 @@ func TestRequesterEnds(t *testing.T) {
 		"never":   {0, 0, 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				after := func(d time.Duration) context.Context {
 					if d == 0 {
 						return t.Context()
@@ -92,7 +92,7 @@ func TestRequesterEnds(t *testing.T) {
 }
 
 func TestDoTimesOutEachTry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		n := 0
 		err := retry.Do(t.Context(), time.Second, func(ctx context.Context) error {
 			n++
@@ -110,7 +110,7 @@ func TestDoTimesOutEachTry(t *testing.T) {
 }
 
 func TestUpdateRetriesConflicts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		op, n := tries(aborted, aborted, nil)
 		if err := retry.Update(t.Context(), op); err != nil || *n != 3 {
 			t.Errorf("%d tries, %v", *n, err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
@@ -36,7 +37,7 @@ func TestSignalIsSetOnce(t *testing.T) {
 }
 
 func TestSignalWakesAGoroutine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, woken := signal.New(), false
 		go func() {
 			<-s.C()

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/internal/retry"
@@ -57,7 +57,7 @@ func (downTransport) Hint(context.Context, string, []string) ([]bool, error) {
 
 // The dispatcher doesn't wait for hints while the transport is down, since it also fails overdue tasks.
 func TestFlushEndsWhenTransportIsDown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		e := &Engine{
 			Config: Config{Ports: &backend.Ports{Transport: downTransport{}}, Log: slog.New(slog.DiscardHandler)},
 			hints:  hints{queues: map[string][]string{}, some: signal.New()},

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend/internal/groupcommit"
 )
 
@@ -147,13 +148,13 @@ func (c *call) wantWaiting(t *testing.T) {
 	}
 }
 
-func bubble(t *testing.T, inFlight int, test func(t *testing.T, s *server)) {
+func withServer(t *testing.T, inFlight int, test func(t *testing.T, s *server)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, newServer(t, inFlight)) })
+	bubble.Test(t, func(t *testing.T) { test(t, newServer(t, inFlight)) })
 }
 
 func TestItemsThatMeetShareBatch(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		calls := s.do("a", "b", "c", "d")
 		s.wantSent(t, "[[a]]")
 		s.answer()
@@ -173,7 +174,7 @@ func TestItemsThatMeetShareBatch(t *testing.T) {
 
 // A lone caller waits neither for others nor for time, and sends its item with its own context.
 func TestLoneItemIsSentAtOnce(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		calls := s.do("a")
 		s.wantSent(t, "[[a]]")
 		calls[0].cancel()
@@ -201,7 +202,7 @@ func TestLoneItemIsSentAtOnce(t *testing.T) {
 }
 
 func TestBatchesInFlightAreBounded(t *testing.T) {
-	bubble(t, 3, func(t *testing.T, s *server) {
+	withServer(t, 3, func(t *testing.T, s *server) {
 		calls := s.do("a", "b", "c", "d", "e")
 		s.wantSent(t, "[[a] [b] [c]]")
 		s.answer()
@@ -228,7 +229,7 @@ func TestBatchIsBounded(t *testing.T) {
 		{"too_large", []string{"1", "larger than allowed", "2", "3"}, "[[1] [larger than allowed] [2 3]]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, 1, func(t *testing.T, s *server) {
+			withServer(t, 1, func(t *testing.T, s *server) {
 				calls := s.do(append([]string{"first"}, tt.items...)...)
 				s.wantSent(t, "[[first]]")
 				close(s.reply)
@@ -243,7 +244,7 @@ func TestBatchIsBounded(t *testing.T) {
 
 // A caller that leaves takes its item along if that was not sent, and leaves its batch alone otherwise.
 func TestCancelEndsOnlyOwnWaiting(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		calls := s.do("a", "b", "c", "d")
 		calls[2].cancel()
 		calls[2].want(t, groupcommit.ErrNotSent)
@@ -269,7 +270,7 @@ func TestCancelEndsOnlyOwnWaiting(t *testing.T) {
 
 // All callers of a queue may leave. Then nothing is sent.
 func TestWithdrawnItemsAreNotSent(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		calls := s.do("a", "b", "c")
 		for _, c := range calls[1:] {
 			c.cancel()
@@ -287,7 +288,7 @@ func TestWithdrawnItemsAreNotSent(t *testing.T) {
 
 // The context of a batch has no caller's values and deadline. It ends by its own time-out.
 func TestBatchHasOwnContext(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		calls := s.do("first", "a", "b")
 		s.checkWith(func(ctx context.Context) {
 			if v := ctx.Value(callerKey{}); v != nil {
@@ -313,7 +314,7 @@ func TestBatchHasOwnContext(t *testing.T) {
 
 // A batch that hangs delays only its own items for more than a moment, and the number of such batches is bounded.
 func TestSlowBatchDoesNotDelayOthers(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, s *server) {
+	withServer(t, 2, func(t *testing.T, s *server) {
 		calls := s.do("a", "b", "c", "d")
 		s.wantSent(t, "[[a] [b]]")
 		time.Sleep(slow - time.Nanosecond)
@@ -363,7 +364,7 @@ func TestSlowBatchDoesNotDelayOthers(t *testing.T) {
 }
 
 func TestCloseAnswersAll(t *testing.T) {
-	bubble(t, 2, func(t *testing.T, s *server) {
+	withServer(t, 2, func(t *testing.T, s *server) {
 		calls := s.do("a", "b", "c", "d")
 		s.answer()
 		calls = append(calls, s.do("e", "f")...)
@@ -391,7 +392,7 @@ func TestCloseAnswersAll(t *testing.T) {
 
 // A Commit that panics in its caller's goroutine, which may recover, blocks the group only for a moment.
 func TestPanicInLoneCommit(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		s.checkWith(func(context.Context) { panic("broken") })
 		func() {
 			defer func() { _ = recover() }()
@@ -410,7 +411,7 @@ func TestPanicInLoneCommit(t *testing.T) {
 // them would be sent alone and the others wait for it.
 func TestCallersInLoopStayTogether(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // otherwise the schedule depends on the machine
-	bubble(t, 1, func(t *testing.T, s *server) {
+	withServer(t, 1, func(t *testing.T, s *server) {
 		s.checkWith(func(context.Context) { time.Sleep(time.Millisecond) })
 		close(s.reply)
 		const rounds = 100

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
@@ -29,7 +30,7 @@ func TestCancelReachesHandlerWithCause(t *testing.T) {
 		"near": func(t *testing.T) (server, client *Mesh) { m := unstarted(t, Options{ID: "a"}); return m, m },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				a, b := where(t)
 				started, cause := make(chan struct{}), make(chan error, 1)
 				serve(a, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
@@ -52,7 +53,7 @@ func TestCancelReachesHandlerWithCause(t *testing.T) {
 }
 
 func TestRequestTimeoutIsHandlerDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := pair(t)
 		serve(a, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 			d, _ := ctx.Deadline()
@@ -72,7 +73,7 @@ func TestRequestTimeoutIsHandlerDeadline(t *testing.T) {
 }
 
 func TestDrainWaitsForRepliesToBeWritten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m"})
 		in := serve(m, 1, echo)
 		s := connectFake(t, m, "s")
@@ -200,7 +201,7 @@ func TestLocalCallsShareNothing(t *testing.T) {
 }
 
 func TestCallsGoToLeastLoadedInstance(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
 		c := unstarted(t, Options{ID: "c", Resolve: always("a", "b", "c")})
 		connectPair(t, c, a)
@@ -248,7 +249,7 @@ func TestUnreachableInstanceIsDialedOnce(t *testing.T) {
 
 // While dialing one instance hangs, another one that becomes free takes the call.
 func TestHangingDialBlocksNoCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a := unstarted(t, Options{ID: "a"})
 		m := unstarted(t, Options{ID: "m", Resolve: always("a", "x"), Dial: func(ctx context.Context, _ string) error {
 			<-ctx.Done()
@@ -283,7 +284,7 @@ func TestResolveErrorIsReturned(t *testing.T) {
 }
 
 func TestCloseFailsCallsInFlight(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := pair(t)
 		_, started, release := hold(a, 1)
 		runs := startCall(t.Context(), b, "runs")

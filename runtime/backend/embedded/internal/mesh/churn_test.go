@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -17,7 +18,7 @@ import (
 // call hangs and no call has run twice.
 func TestSlotsSurviveChurn(t *testing.T) {
 	for seed := range uint64(100) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			meshes := map[string]*Mesh{}
 			var dialing sync.Mutex

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
@@ -83,7 +83,7 @@ func TestWrongHelloGetsNoAnswer(t *testing.T) {
 }
 
 func TestSilentClientTimesOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m"})
 		here, there := net.Pipe()
 		defer func() { _ = here.Close() }()
@@ -112,7 +112,7 @@ func TestSilentConnectionsBlockNoPeer(t *testing.T) {
 }
 
 func TestSilentServerTimesOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m"})
 		here, there := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, there) }()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
@@ -55,7 +56,7 @@ func FuzzLink(f *testing.F) {
 		if len(program) > 4<<10 {
 			return
 		}
-		synctest.Test(t, func(t *testing.T) { overLink(t, frames(program)) })
+		bubble.Test(t, func(t *testing.T) { overLink(t, frames(program)) })
 	})
 }
 

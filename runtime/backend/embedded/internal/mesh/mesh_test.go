@@ -8,8 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/synctest"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -37,12 +37,12 @@ func TestCallsConform(t *testing.T) {
 		{"one_mesh_virtual_time", func(t *testing.T) *backend.Ports {
 			m := unstarted(t, Options{ID: "a"})
 			return &backend.Ports{Calls: calls{m, m}}
-		}, conform.Options{Around: synctest.Test, Virtual: true}},
+		}, conform.Options{Around: bubble.Test, Virtual: true}},
 		{"pipe_virtual_time", func(t *testing.T) *backend.Ports {
 			a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b", Resolve: always("a")})
 			connectPair(t, b, a)
 			return &backend.Ports{Calls: calls{a, b}}
-		}, conform.Options{Around: synctest.Test, Virtual: true}},
+		}, conform.Options{Around: bubble.Test, Virtual: true}},
 	} {
 		t.Run(on.name, func(t *testing.T) { conform.Calls(t, on.open, on.options) })
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
@@ -85,7 +86,7 @@ func TestNoticesArriveInOrderAfterAGap(t *testing.T) {
 // A peer that doesn't read blocks nothing. When it reads again, it receives the queued notices, one gap, and later
 // notices.
 func TestExcessNoticesBecomeOneGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m"})
 		s := connectFake(t, m, "s")
 		notify := func(i int) { m.Notify([]string{"s"}, Notice{Kind: "n", Name: fmt.Sprint(i)}) }
@@ -122,7 +123,7 @@ func TestTooLargeNoticeIsGap(t *testing.T) {
 
 // With two connections, the end of the first is a gap, and only the end of the second loses the peer.
 func TestPeerIsLostWithItsLastConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "a"})
 		a, b := unstarted(t, o), unstarted(t, Options{ID: "b"})
 		one, two := connectPair(t, a, b), connectPair(t, b, a)

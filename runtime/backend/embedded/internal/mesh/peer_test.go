@@ -8,12 +8,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 func TestLostConnectionMakesOutcomeUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m", Resolve: always("s")})
 		s := connectFake(t, m, "s")
 		done := startCall(t.Context(), m, "1")
@@ -29,7 +30,7 @@ func TestLostConnectionMakesOutcomeUnknown(t *testing.T) {
 }
 
 func TestLostCallerCancelsHandlers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m"})
 		causes := make(chan error, 1)
 		serve(m, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
@@ -51,7 +52,7 @@ func TestLostCallerCancelsHandlers(t *testing.T) {
 
 // If a connection ends before a request is written, the call sends it to another instance.
 func TestUnwrittenRequestIsSentElsewhere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := unstarted(t, Options{ID: "b"})
 		serve(b, 1, echo)
 		m := unstarted(t, Options{ID: "m", Resolve: func(_ context.Context, _ string, fresh bool) ([]string, error) {
@@ -81,7 +82,7 @@ func TestUnwrittenRequestIsSentElsewhere(t *testing.T) {
 
 // A stopped peer blocks callers no longer than their contexts, and is disconnected after five seconds.
 func TestStoppedPeerIsDisconnected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m", Resolve: always("s")})
 		m := unstarted(t, o)
 		connectFake(t, m, "s")
@@ -124,7 +125,7 @@ func TestStoppedPeerIsDisconnected(t *testing.T) {
 
 // Input from the wire is never trusted.
 func TestUnexpectedFrames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m", Resolve: always("m", "s")})
 		_, started, release := hold(m, 1)
 		s := connectFake(t, m, "s")
@@ -180,7 +181,7 @@ func TestUnexpectedFrames(t *testing.T) {
 }
 
 func TestMalformedFrameEndsTheConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m"})
 		m := unstarted(t, o)
 		s := connectFake(t, m, "s")
@@ -193,7 +194,7 @@ func TestMalformedFrameEndsTheConnection(t *testing.T) {
 
 // A peer that sends requests but reads no answers is disconnected before the answers fill the memory.
 func TestPeerThatReadsNoAnswersIsDisconnected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m"})
 		m := unstarted(t, o)
 		s := connectFake(t, m, "s")

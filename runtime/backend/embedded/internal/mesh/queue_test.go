@@ -11,12 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
 // One of two instances is stuck. Whatever the balance prefers, the other one runs all calls and none waits.
 func TestStuckInstanceHoldsNoCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
 		c := unstarted(t, Options{ID: "c", Resolve: always("a", "b")})
 		connectPair(t, c, a)
@@ -47,7 +48,7 @@ func TestStuckInstanceHoldsNoCalls(t *testing.T) {
 }
 
 func TestQueueIsFIFOForLocalAndRemoteCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a := unstarted(t, Options{ID: "a"})
 		b, c := unstarted(t, Options{ID: "b", Resolve: always("a")}), unstarted(t, Options{ID: "c", Resolve: always("a")})
 		connectPair(t, b, a)
@@ -97,7 +98,7 @@ func reservedCall(t *testing.T) (s *fakePeer, started chan string, release chan 
 
 // A slot that is reserved for a call is given to the next one if the caller doesn't answer.
 func TestReservationExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s, started, release, last := reservedCall(t)
 		startTime := time.Now()
 		if id := <-started; id != "last" || time.Since(startTime) != reservation {
@@ -120,7 +121,7 @@ func TestReleasedReservationGoesToNextCall(t *testing.T) {
 		"death":  func(s *fakePeer) { _ = s.conn.Close() },
 	} {
 		t.Run(how, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s, started, release, last := reservedCall(t)
 				startTime := time.Now()
 				giveBack(s)
@@ -161,7 +162,7 @@ func inTwoQueues(t *testing.T) (r queuedTwice) {
 
 // Of two slots offered, the caller uses one and releases the other.
 func TestCallerUsesOneOfTwoOffers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := inTwoQueues(t)
 		close(r.releaseA)
 		close(r.releaseB)
@@ -181,7 +182,7 @@ func TestCallerUsesOneOfTwoOffers(t *testing.T) {
 
 // A slot offered to a call that already runs on another instance goes to the next queued call at once.
 func TestLateOfferIsReleasedAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
 		c := unstarted(t, Options{ID: "c", Resolve: always("b", "a")}) // a is tried first
 		connectPair(t, c, a)
@@ -217,7 +218,7 @@ func queuedAt(m *Mesh) int {
 
 // A call that starts on one instance leaves the queues of the others.
 func TestStartedCallLeavesOtherQueues(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r := inTwoQueues(t)
 		r.releaseA <- struct{}{}
 		<-r.one
@@ -250,7 +251,7 @@ func wantIdle(t *testing.T, m *Mesh) {
 }
 
 func TestQueueIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m := unstarted(t, Options{ID: "m"})
 		_, started, release := hold(m, 1)
 		first := startCall(t.Context(), m, "first")
@@ -276,7 +277,7 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 func TestNewInstanceTakesQueuedCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
 		var both atomic.Bool
 		c := unstarted(t, Options{ID: "c", Resolve: func(context.Context, string, bool) ([]string, error) {
@@ -304,7 +305,7 @@ func TestNewInstanceTakesQueuedCalls(t *testing.T) {
 }
 
 func TestLastInstanceToDrainFailsQueuedCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b", Resolve: always("a")})
 		connectPair(t, b, a)
 		s, started, release := hold(a, 1)
@@ -332,7 +333,7 @@ func TestLastInstanceToDrainFailsQueuedCalls(t *testing.T) {
 }
 
 func TestTimeoutInQueueIsNotSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a := unstarted(t, Options{ID: "a"})
 		_, started, release := hold(a, 1)
 		first := startCall(t.Context(), a, "first")
