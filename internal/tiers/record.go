@@ -39,13 +39,13 @@ func (r *runner) table(commit string) string {
 	fmt.Fprintf(&b, "%s on %s, %v, load at the end %s: %d passed, %d failed.\n\n", commit,
 		r.begun.UTC().Format(time.DateOnly),
 		time.Since(r.begun).Round(time.Second), load(), r.report.passed, r.report.failures)
-	b.WriteString("| step | time | result |\n| --- | --- | --- |\n")
+	b.WriteString("| step | time | CPU | result |\n| --- | --- | --- | --- |\n")
 	for _, s := range r.results {
 		result := "passed"
 		if s.err != nil {
 			result = "**failed**"
 		}
-		fmt.Fprintf(&b, "| %s | %v | %s |\n", s.name, s.took.Round(time.Second), result)
+		fmt.Fprintf(&b, "| %s | %v | %v | %s |\n", s.name, s.took.Round(time.Second), s.cpu.Round(time.Second), result)
 	}
 	return b.String()
 }

@@ -44,6 +44,7 @@ type runner struct {
 type result struct {
 	name string
 	took time.Duration
+	cpu  time.Duration // of its processes; servers that outlive it don't count
 	err  error
 }
 
@@ -106,31 +107,39 @@ func (r *runner) stop(t tier) bool {
 // step runs a step and records its result.
 func (r *runner) step(ctx context.Context, s step) {
 	begun := time.Now()
+	var cpu time.Duration
 	var err error
 	if s.command != nil {
-		err = r.runCommand(ctx, s)
+		cpu, err = r.runCommand(ctx, s)
 	} else {
-		err = r.runTests(ctx, s)
+		cpu, err = r.runTests(ctx, s)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.results = append(r.results, result{s.name, time.Since(begun), err})
+	r.results = append(r.results, result{s.name, time.Since(begun), cpu, err})
 	r.failed = r.failed || err != nil
 }
 
+// cpuOf returns the processor time of a command that has ended.
+func cpuOf(cmd *exec.Cmd) time.Duration {
+	if cmd.ProcessState == nil {
+		return 0
+	}
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+}
+
 // runCommand runs a command. It prints the command's output only on failure.
-func (r *runner) runCommand(ctx context.Context, s step) error {
+func (r *runner) runCommand(ctx context.Context, s step) (cpu time.Duration, err error) {
 	begun := time.Now()
 	cmd := r.command(ctx, s, s.command)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	if err != nil {
+	if err := cmd.Run(); err != nil {
 		r.report.fail("%s: %v\n%s", s.name, err, out.Bytes())
-		return err
+		return cpuOf(cmd), err
 	}
 	r.report.done(s.name, "", time.Since(begun))
-	return nil
+	return cpuOf(cmd), nil
 }
 
 // testArgs returns the go test command of a step, and its environment in addition to the runner's.
@@ -165,11 +174,11 @@ func (r *runner) testArgs(s step) (args, env []string, err error) {
 }
 
 // runTests runs go test and reads its events.
-func (r *runner) runTests(ctx context.Context, s step) error {
+func (r *runner) runTests(ctx context.Context, s step) (cpu time.Duration, err error) {
 	args, env, err := r.testArgs(s)
 	if err != nil {
 		r.report.fail("%s: %v", s.name, err)
-		return err
+		return 0, err
 	}
 	s.env = env
 	cmd := r.command(ctx, s, args)
@@ -177,11 +186,11 @@ func (r *runner) runTests(ctx context.Context, s step) error {
 	cmd.Stderr = &problems
 	events, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := cmd.Start(); err != nil {
 		r.report.fail("%s: %v", s.name, err)
-		return err
+		return 0, err
 	}
 	readErr := r.report.read(events, s.name)
 	_, _ = io.Copy(io.Discard, events) // the rest after an unreadable event
@@ -189,7 +198,7 @@ func (r *runner) runTests(ctx context.Context, s step) error {
 	if err != nil {
 		r.report.fail("%s: go test: %v\n%s", s.name, err, problems.Bytes())
 	}
-	return err
+	return cpuOf(cmd), err
 }
 
 func (r *runner) command(ctx context.Context, s step, args []string) *exec.Cmd {
@@ -216,7 +225,7 @@ func (r *runner) sweep() {
 func (r *runner) finish(require bool) bool {
 	fmt.Printf("\n%s took %v:", r.tier, time.Since(r.begun).Round(time.Second))
 	for _, s := range r.results {
-		fmt.Printf(" %s %v,", s.name, s.took.Round(time.Second))
+		fmt.Printf(" %s %v (CPU %v),", s.name, s.took.Round(time.Second), s.cpu.Round(time.Second))
 	}
 	fmt.Println(" load", load())
 	return r.report.finish(require) && !r.failed

@@ -60,10 +60,14 @@ func slowFirst(packages []string) []string {
 	return packages
 }
 
-// shortened are the light packages whose tests do less with -short, or that omit what takes too long with the race
+// shortened are the other light packages whose tests do less with -short, or that omit what takes too long with the race
 // detector. make test-all runs such tests again without it.
-var shortened = only("cmd/afgen", "gen", "gen/emit", "gen/scan", "golden", "internal/archtest", "internal/fault",
-	"runtime", "runtime/backend/embedded", "runtime/backend/memory", "templates")
+var shortened = only("gen", "gen/emit", "gen/scan", "internal/fault", "runtime", "runtime/backend/embedded",
+	"runtime/backend/memory")
+
+// sequential are the light packages whose tests start other programs, or check text: the race detector would find
+// nothing in them. make test-all runs them once, at full length and without it.
+var sequential = only("cmd/afgen", "golden", "internal/archtest", "internal/tiers", "templates")
 
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {
@@ -89,10 +93,18 @@ func adapters(name string, env ...string) []lane {
 	}
 }
 
-// together is the suite of all three servers. It measures how soon tasks run again after a failure, so nothing else
-// runs at the same time.
-func together(name string, env ...string) step {
-	return step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
+// untimed are tests of all three servers in which no duration counts.
+const untimed = "^(TestStormOfJobsTakesFewCommands|TestTLSAndMinimalPermissions|TestChaosKeepsPromises|" +
+	"TestStartingUnderMemoryAlarm|TestProcessKilledInTransactionSubmitsNothing|TestDeploysChargeNothing|" +
+	"TestJobsOverTheServers|TestCallsTasksAndSubtasksCrossTheServers)$"
+
+// together is the suite of all three servers: the untimed tests, and the others. These measure how soon tasks run again
+// after a failure, so nothing else runs at the same time.
+func together(name string, env ...string) (beside, alone step) {
+	suite := step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
+	beside, alone = suite, suite
+	beside.flags, alone.flags = []string{"-run=" + untimed}, []string{"-skip=" + untimed}
+	return beside, alone
 }
 
 // fuzz runs each fuzz target of some packages for a duration.
@@ -121,17 +133,21 @@ func fuzz(duration string) []step {
 }
 
 func tiers() map[string]tier {
-	full := step{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true,
-		reduced: true}
+	full := lane{
+		{name: "full length", packages: sequential, flags: []string{"-p=2"}, nice: true},
+		{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true, reduced: true},
+	}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
 	suites[0] = append(suites[0], costs)
-	suites = append(suites, lane{lint}, lane{full})
+	beside, alone := together("servers")
+	suites = append(suites, lane{lint}, full, lane{beside})
+	concurrent := func(path string) bool { return light(path) && !sequential(path) }
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(light)}}, suites, {{together("servers")}}}, servers: true},
+		"all":       {phases: []phase{{{raced(concurrent)}}, suites, {{alone}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
@@ -154,8 +170,8 @@ func long() []phase {
 			env: []string{"GOOS=" + os}}
 	}
 	const topology = "AF_TEST_TOPOLOGY=standalone"
-	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...),
-		together("standalone MongoDB", topology))
+	beside, alone := together("standalone MongoDB", topology)
+	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), beside, alone)
 	fuzzing := fuzz("60s")
 	for i := range fuzzing { // the other lanes mostly wait
 		fuzzing[i].nice = true
@@ -171,6 +187,7 @@ func long() []phase {
 	}
 	generator := []step{
 		long("release", "internal/release"),
+		long("conformance", "runtime/backend/mongo"),
 		{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}, nice: true},
 		{name: "generator", packages: only("gen"), nice: true,
 			flags: []string{"-run=ManifestNeverHidesChange|LargeModule", "-sound=2m", "-large"}},

@@ -37,12 +37,22 @@ func steps(name string) []step {
 	return all
 }
 
+// selected reports whether a step of the tier selects the tests of a package that a flag -skip leaves out.
+func selected(tier, pkg, flag string) bool {
+	run := "-run=" + strings.TrimPrefix(flag, "-skip=")
+	return slices.ContainsFunc(steps(tier), func(s step) bool {
+		return s.packages != nil && s.packages(pkg) && slices.Contains(s.flags, run)
+	})
+}
+
 // make test-all covers every package and includes all of make test.
 func TestAllCoversEachPackage(t *testing.T) {
 	for _, p := range packages(t) {
 		covers := func(name string) bool {
 			return slices.ContainsFunc(steps(name), func(s step) bool {
-				whole := !slices.ContainsFunc(s.flags, func(f string) bool { return strings.HasPrefix(f, "-run=") })
+				whole := !slices.ContainsFunc(s.flags, func(f string) bool {
+					return strings.HasPrefix(f, "-run=") || strings.HasPrefix(f, "-skip=") && !selected(name, p, f)
+				})
 				return s.packages != nil && s.packages(p) && whole
 			})
 		}
@@ -76,7 +86,7 @@ func TestAllRunsWhatShortLeavesOut(t *testing.T) {
 				t.Errorf("%s does less with -short, and no test of its package runs at full length: %v", file, err)
 			}
 		}
-		if p := filepath.ToSlash(path); p != "." && p != "internal/tiers" && light(p) && !shortened(p) {
+		if p := filepath.ToSlash(path); p != "." && light(p) && !shortened(p) && !sequential(p) {
 			t.Errorf("%s does less with -short, and make test-all does not run %s at full length", file, p)
 		}
 		return nil
@@ -267,8 +277,8 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"a\n" + begin, "| chaos | 0s | passed |\n",
-		"| soak | 0s | **failed** |\n", recordEnd + "b\n"} {
+	for _, want := range []string{"a\n" + begin, "| chaos | 0s | 0s | passed |\n",
+		"| soak | 0s | 0s | **failed** |\n", recordEnd + "b\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

@@ -65,16 +65,6 @@ func skipping(c *mongo.Client, s *conform.Skip) *mongo.Client {
 	return c
 }
 
-func TestStoreConforms(t *testing.T) {
-	var s conform.Skip
-	uri := devstack.Mongo(t)
-	conform.Store(t, func(t *testing.T) *backend.Ports {
-		c := skipping(join(t, uri), &s)
-		wipe(t, uri)
-		return portsOf(c)
-	}, s.Options(options))
-}
-
 func TestDocsConform(t *testing.T) {
 	uri := devstack.Mongo(t)
 	conform.Docs(t, func(t *testing.T) *backend.Ports {
