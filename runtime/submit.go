@@ -44,7 +44,7 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 	}
 	tasks := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
-		tasks[i] = newTask(s, i, a.NewID())
+		tasks[i] = newTask(s, i, newTaskID())
 	}
 	ids, created, err := c.client.Insert(ctx, tasks)
 	s.Options.report(err == nil && created > 0 && created == len(tasks))

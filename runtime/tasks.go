@@ -272,7 +272,7 @@ func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (id strin
 	joined := true
 	id = s.Options.ID
 	if id == "" {
-		if id = c.app.NewID(); job != "" {
+		if id = newTaskID(); job != "" {
 			id = jobs.RetryID(job, id)
 		}
 	}
