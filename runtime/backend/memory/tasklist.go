@@ -19,9 +19,6 @@ func byCreation(a, b *record) int {
 }
 
 func (l *taskList) add(r *record) {
-	if n := len(l.list); n > 0 && r.Created.Before(l.list[n-1].Created) {
-		l.sorted = 0 // the clock was set back
-	}
 	l.list = append(l.list, r)
 	l.counts[statusIndex(r.Status)]++
 }
@@ -56,14 +53,27 @@ func (l *taskList) countDeleted(r *record) {
 // all returns the tasks in order, including deleted ones. The caller must not modify the slice.
 func (l *taskList) all() []*record {
 	if l.sorted < len(l.list) {
-		from := l.sorted
-		for from > 0 && !l.list[from-1].Created.Before(l.list[l.sorted].Created) {
-			from--
+		added := l.list[l.sorted:]
+		slices.SortFunc(added, byCreation)
+		if l.sorted > 0 && byCreation(added[0], l.list[l.sorted-1]) < 0 {
+			l.merge(slices.Clone(added))
 		}
-		slices.SortFunc(l.list[from:], byCreation)
 		l.sorted = len(l.list)
 	}
 	return l.list
+}
+
+// merge moves the last tasks of the list, given in order, to their places among the others. Most are close to the end.
+func (l *taskList) merge(added []*record) {
+	end := len(l.list)
+	rest := l.list[:end-len(added)]
+	for i := len(added) - 1; i >= 0; i-- {
+		at, _ := slices.BinarySearchFunc(rest, added[i], byCreation)
+		end -= copy(l.list[end-(len(rest)-at):end], rest[at:])
+		rest = rest[:at]
+		end--
+		l.list[end] = added[i]
+	}
 }
 
 // last returns a task that is not deleted, or nil.
