@@ -17,6 +17,7 @@ func Store(t *testing.T, open Open, o Options) {
 		{"claim", claimBehaviours},
 		{"times", timeBehaviours},
 		{"settle", settleBehaviours},
+		{"attempts", attemptBehaviours},
 		{"fields", fieldBehaviours},
 		{"versions", versionBehaviours},
 		{"owners", ownerBehaviours},
