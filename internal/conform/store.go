@@ -28,6 +28,9 @@ func Store(t *testing.T, open Open, o Options) {
 		{"unfinished", unfinishedBehaviours},
 		{"list", listBehaviours},
 		{"purge", purgeBehaviours},
+		{"counts", countBehaviours},
+		{"adjust", adjustBehaviours},
+		{"delete", deleteBehaviours},
 	} {
 		t.Run(group.name, func(t *testing.T) { run(t, open, o, group.behaviours) })
 	}
