@@ -184,7 +184,8 @@ func doInsert(m *machine, op operation) {
 		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3,
 		UniqueKey:   pick(op.D, "", "", "k", "l"),
 		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"),
-		Status:      pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: pick(op.C, json.RawMessage(`1`), json.RawMessage(`{"n":1}`)),
+		Status:      pick(op.C, backend.StatusWaiting, backend.StatusPending),
+		Payload:     pick(op.C, json.RawMessage(`1`), json.RawMessage(`{"n":1}`)),
 	}}
 	if op.A%6 == 5 {
 		n.Task.Allow = []string{"10.0.0.0/8"}

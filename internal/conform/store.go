@@ -27,6 +27,7 @@ func Store(t *testing.T, open Open, o Options) {
 		{"stop", stopBehaviours},
 		{"unfinished", unfinishedBehaviours},
 		{"list", listBehaviours},
+		{"filter", filterBehaviours},
 		{"purge", purgeBehaviours},
 		{"counts", countBehaviours},
 		{"adjust", adjustBehaviours},

@@ -353,9 +353,14 @@ func longMessage(w *world) {
 func headsOmitAttempts(w *world) {
 	id := w.add()
 	w.settle(w.take(id, "o"), backend.StatusRetrying)
+	stop := func() []backend.Task {
+		heads, err := w.Store.Stop(w.ctx(), backend.Stop{ID: id})
+		w.must(err)
+		return heads
+	}
 	for what, tasks := range map[string][]backend.Task{
 		"inserted again": w.insert(w.task(func(n *backend.NewTask) { n.Task.ID = id })),
-		"stopped":        func() []backend.Task { h, err := w.Store.Stop(w.ctx(), backend.Stop{ID: id}); w.must(err); return h }(),
+		"stopped":        stop(),
 	} {
 		w.same(what, len(tasks), 1)
 		w.same("attempts of a task "+what, len(tasks[0].Attempts), 0)
@@ -374,7 +379,8 @@ func attemptsCount(w *world) {
 				backend.SettledApplied)
 		}
 	}
-	page, err := w.Store.List(w.ctx(), backend.TaskQuery{Queue: "long", Bytes: 2 * backend.KeptAttempts * backend.MaxAttemptMessage})
+	const size = backend.KeptAttempts * backend.MaxAttemptMessage // of the attempts of a task, at least
+	page, err := w.Store.List(w.ctx(), backend.TaskQuery{Queue: "long", Bytes: 2 * size})
 	w.must(err)
 	if n := len(page.Tasks); n != 1 || page.Cursor == "" {
 		w.Errorf("%d tasks on a page", n)

@@ -46,7 +46,9 @@ func OutcomeOf(settled Status) AttemptOutcome {
 	}
 }
 
-// NewAttempt returns the attempt that runs a task, as it has ended. t is the task while it runs.
+// NewAttempt returns the attempt that runs a task, as it has ended. t is the task while it runs. why is the error that
+// the task gets by it, or nil: a task that is returned only gets one with PayloadWrongVersion, and one that is lost
+// only if it fails.
 func NewAttempt(t *Task, ended time.Time, outcome AttemptOutcome, why *TaskError) Attempt {
 	a := Attempt{Attempt: t.Attempt, Fence: t.Fence, Instance: t.Instance, IP: t.IP, Started: t.Started, Ended: ended,
 		Outcome: outcome}

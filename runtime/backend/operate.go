@@ -15,14 +15,15 @@ type QueueCounts struct {
 	// tasks leaves out final statuses, and counts up to MaxTotal tasks of the others.
 	Counts map[Status]Count
 	// Oldest is when a task has been due since: of the ready tasks with the same weight the first one by creation counts,
-	// and of these the one that has been due for longest. It is zero if no task is ready.
+	// and of these the one that has been due for longest. It is zero if no task is ready. A task is ready if it is due,
+	// its gate is open, and its deadline has not passed.
 	Oldest time.Time
 }
 
 // An Adjustment changes a task that has not ended.
 type Adjustment struct {
 	ID     string
-	Now    bool // make it due now, if it waits and its gate is open
+	Now    bool // make it due now, if it waits and its gate is open; a task that is due already stays as it is
 	Weight *int // its weight from now on; that of a running task counts when it waits again
 }
 

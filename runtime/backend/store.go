@@ -143,17 +143,19 @@ type Store interface {
 	// Queues returns the counts of all queues that have tasks, sorted by name.
 	Queues(ctx context.Context) ([]QueueCounts, error)
 
-	// Ahead counts up to MaxTotal ready tasks of a queue that are claimed before a task. The error is ErrNotFound if there
-	// is no such task. Of a task that is not ready, it counts those that would be claimed before it if it were.
+	// Ahead counts up to MaxTotal ready tasks of a queue that are claimed before a task: see QueueCounts.Oldest. The error
+	// is ErrNotFound if there is no such task. Of a task that is not ready, it counts those that would be claimed before
+	// it if it were.
 	Ahead(ctx context.Context, id string) (Count, error)
 
-	// Adjust changes when a task runs, and returns its head after the change. Repeating it has no effect. The error is
-	// ErrNotFound if there is no such task, and ErrFailedPrecondition if it has ended, or with a.Now if it runs or its gate
-	// is closed.
+	// Adjust changes when a task runs, and returns its head after the change. A task that becomes due by it needs a hint.
+	// Repeating it has no effect. The error is ErrNotFound if there is no such task, and ErrFailedPrecondition if it has
+	// ended, or with a.Now if it runs or its gate is closed. After an error nothing was changed.
 	Adjust(ctx context.Context, a Adjustment) (Task, error)
 
 	// Delete deletes a task that has ended, with its tree, as Purge does. Deleting a task that doesn't exist succeeds. The
-	// error is ErrFailedPrecondition if the task or a descendant has not ended, or if the task is part of another's tree.
+	// error is ErrFailedPrecondition if the task or a descendant has not ended, a set of subtasks is not finished, or the
+	// task is part of another's tree. A part of a large tree may have been deleted when an error is returned, as by Purge.
 	Delete(ctx context.Context, id string) error
 
 	// Purge deletes up to max ended tasks, oldest first: those that ended longer than r.Age ago, and those beyond the

@@ -9,8 +9,7 @@ import (
 // deleteChunk is how many tasks Delete deletes before it releases the store's mutex for a moment.
 const deleteChunk = 1024
 
-// Delete implements backend.Store. If a part of the tree has been deleted and the rest gets subtasks meanwhile, the rest
-// stays.
+// Delete implements backend.Store. If the rest of a tree gets subtasks after a part was deleted, the rest stays.
 func (s *store) Delete(ctx context.Context, id string) error {
 	if err := checkContext(ctx); err != nil {
 		return err
