@@ -60,7 +60,7 @@ func deleteEnded(w *world) {
 		w.same("total", p.Total, 0)
 		again := w.insert(w.task(func(n *backend.NewTask) { n.Task.ID = id }))[0]
 		w.same("its id is free again", again.Status, backend.StatusWaiting)
-		w.same("and begins anew", []int64{int64(again.Attempt), again.Fence}, []int64{0, 0})
+		w.same("and starts from zero", []int64{int64(again.Attempt), again.Fence}, []int64{0, 0})
 		w.stop(id, false)
 		w.delete(id)
 	}

@@ -1,9 +1,7 @@
 package backend
 
 import (
-	"bytes"
 	"encoding/json"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -20,10 +18,11 @@ type TaskFilter struct {
 }
 
 // A PayloadMatch is a condition on a member of a payload, or of objects and arrays in it. "user.id" is the member id of
-// the member user, and "items.0" the first element of items.
+// the member user, and "items.0" the first element of items. Of members with the same name, the first one counts. Members
+// whose names have dots can't be named.
 type PayloadMatch struct {
 	Path string
-	// Value is the text of a string, or the JSON of any other value.
+	// Value is the text of a string, or the JSON of any other value. White space in it doesn't matter.
 	Value string
 }
 
@@ -68,52 +67,16 @@ func (f *TaskFilter) Matches(t *Task) bool {
 		!strings.Contains(strings.ToLower(t.Error.Message), strings.ToLower(f.Text))):
 		return false
 	}
+	if len(f.Payload) == 0 {
+		return true
+	}
+	if !json.Valid(t.Payload) {
+		return false
+	}
 	for _, p := range f.Payload {
 		if !p.matches(t.Payload) {
 			return false
 		}
 	}
 	return true
-}
-
-func (p *PayloadMatch) matches(payload json.RawMessage) bool {
-	for name := range strings.SplitSeq(p.Path, ".") {
-		payload = member(payload, name)
-		if payload == nil {
-			return false
-		}
-	}
-	payload = bytes.TrimSpace(payload)
-	if len(payload) > 0 && payload[0] == '"' {
-		var text string
-		return json.Unmarshal(payload, &text) == nil && text == p.Value
-	}
-	if string(payload) == p.Value {
-		return true
-	}
-	var compact bytes.Buffer
-	return json.Compact(&compact, payload) == nil && compact.String() == p.Value
-}
-
-// member returns a member of an object or an element of an array, or nil if there is none.
-func member(value json.RawMessage, name string) json.RawMessage {
-	value = bytes.TrimSpace(value)
-	if len(value) == 0 {
-		return nil
-	}
-	switch value[0] {
-	case '{':
-		var object map[string]json.RawMessage
-		if json.Unmarshal(value, &object) == nil {
-			return object[name]
-		}
-	case '[':
-		var array []json.RawMessage
-		if json.Unmarshal(value, &array) == nil {
-			if i, err := strconv.Atoi(name); err == nil && 0 <= i && i < len(array) {
-				return array[i]
-			}
-		}
-	}
-	return nil
 }
