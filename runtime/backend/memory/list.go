@@ -137,7 +137,7 @@ func (l *taskList) counted(q backend.TaskQuery) (n int) {
 // between returns the tasks created in a query's time range.
 func (l *taskList) between(q backend.TaskQuery) []*record {
 	at := func(r *record, t time.Time) int { return r.Created.Compare(t) }
-	all := l.all()
+	all := l.all(byCreation)
 	if !q.Before.IsZero() {
 		n, _ := slices.BinarySearchFunc(all, q.Before, at)
 		all = all[:n]
@@ -185,16 +185,56 @@ func (l *taskList) byCreation(q backend.TaskQuery, from cursor) []*record {
 	return found
 }
 
-// byEnd is byCreation for the order by end.
+// byEnd is byCreation for the order by end. Tasks that have not ended come last, and have no index in that order.
 func (l *taskList) byEnd(q backend.TaskQuery, from cursor) []*record {
 	var found []*record
-	for _, r := range l.between(q) {
-		if matches(r, q) && (from.id == "" || cursorOf(&r.Task, q.Sort).compare(from) < 0) {
-			found = append(found, r)
+	inRange := !q.After.IsZero() || !q.Before.IsZero()
+	if !inRange && from.at != -never {
+		ended := l.ended.all(byEnd)
+		n := len(ended)
+		if from.id != "" {
+			n, _ = slices.BinarySearchFunc(ended, from, func(r *record, c cursor) int {
+				return cursorOf(&r.Task, q.Sort).compare(c)
+			})
+		}
+		for n--; n >= 0 && len(found) <= q.Limit; n-- {
+			if matches(ended[n], q) {
+				found = append(found, ended[n])
+			}
 		}
 	}
-	slices.SortFunc(found, func(a, b *record) int { return cursorOf(&b.Task, q.Sort).compare(cursorOf(&a.Task, q.Sort)) })
-	return found[:min(len(found), q.Limit+1)]
+	most := q.Limit + 1 - len(found)
+	if most <= 0 || !inRange && !l.hasLive(q) {
+		return found
+	}
+	return append(found, l.lastByEnd(q, from, most, inRange)...)
+}
+
+// hasLive reports whether tasks that have not ended may match a query.
+func (l *taskList) hasLive(q backend.TaskQuery) bool {
+	return slices.ContainsFunc(backend.Statuses(), func(st backend.Status) bool {
+		return !st.Final() && l.counts[statusIndex(st)] > 0 && (len(q.Statuses) == 0 || slices.Contains(q.Statuses, st))
+	})
+}
+
+// lastByEnd returns up to max tasks after a cursor by end, of those that have not ended, or of all. It looks at all of
+// the query's time range.
+func (l *taskList) lastByEnd(q backend.TaskQuery, from cursor, max int, all bool) []*record {
+	before := func(a, b *record) int { return cursorOf(&b.Task, q.Sort).compare(cursorOf(&a.Task, q.Sort)) }
+	var found []*record
+	full := false // the first max of found are in order, and others must come before the last of them
+	for _, r := range l.between(q) {
+		if !all && r.Status.Final() || !matches(r, q) || from.id != "" && cursorOf(&r.Task, q.Sort).compare(from) >= 0 ||
+			full && before(r, found[max-1]) > 0 {
+			continue
+		}
+		if found = append(found, r); len(found) >= 2*max {
+			slices.SortFunc(found, before)
+			found, full = found[:max], true
+		}
+	}
+	slices.SortFunc(found, before)
+	return found[:min(len(found), max)]
 }
 
 // A cursor is the position of a task in a sorted list.

@@ -36,6 +36,10 @@ func (s *store) transition(row int, r *record, to backend.Status, now timestamp)
 func (s *store) endTask(r *record, now timestamp) {
 	r.Ended, r.Gated = now.wall, false
 	r.queue.releaseKey(r)
+	r.queue.tasks.ended.add(r)
+	if r.siblings != nil {
+		r.siblings.tasks.ended.add(r)
+	}
 	if r.Status == backend.StatusFailed {
 		r.queue.addFailed(r)
 	}
