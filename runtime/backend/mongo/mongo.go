@@ -5,9 +5,9 @@
 //	store, docs := c.Store(), c.Docs()
 //
 // It needs MongoDB 5 or later, standalone or as a replica set. It uses only commands that compatible servers share:
-// find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound and sparse
-// indexes. It uses no transactions except those of the caller (tx.go), no change streams, no update pipelines, and no
-// partial or TTL indexes.
+// find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound, sparse and partial
+// indexes. It uses no transactions except those of the caller (tx.go), no change streams, no update pipelines, and no TTL
+// indexes.
 //
 // # One document per task
 //
