@@ -79,6 +79,11 @@ type Config struct {
 	// Patience is how long an operation waits for an unreachable server; 0 means 3 s.
 	Patience time.Duration
 
+	// Observer opens the database without writing: missing indexes are not created, so that lists need a database that a
+	// program of this version has used. The user needs no permission but to find; a write that is refused returns
+	// ErrPermissionDenied.
+	Observer bool
+
 	Logger  *slog.Logger          // nil discards messages
 	Monitor *event.CommandMonitor // receives all commands, for tests
 
@@ -245,7 +250,7 @@ func (c *Client) Prepare(ctx context.Context) error {
 	if err == nil {
 		err = c.checkPermissions(ctx)
 	}
-	if err == nil {
+	if err == nil && !c.config.Observer {
 		err = c.createIndexes(ctx)
 	}
 	c.mu.Lock()
