@@ -40,6 +40,8 @@ type JobOptions struct {
 	Arguments    any
 	ChildProcess bool
 	hasArguments bool // Arguments was given, maybe as nil
+
+	action action // of PutJob
 }
 
 // checkPut returns an error if options are set that only HandleJob supports.

@@ -14,7 +14,10 @@ import (
 // A LimitOption changes how [App.PauseQueue] and [App.UpdateMaxWorkers] set limits.
 type LimitOption interface{ applyLimit(*limitOptions) }
 
-type limitOptions struct{ create bool }
+type limitOptions struct {
+	create bool
+	action action
+}
 
 type limitOption func(*limitOptions)
 

@@ -33,6 +33,7 @@ type settings struct {
 	wrongVersion time.Duration // how long a task waits for a worker of its version
 	maxCrashes   int
 	child        childSettings
+	observer     bool
 	idle         bool                                // Start does not start the scheduler
 	workers      map[string][]backend.WorkerSettings // by queue, the first ones are overridden by the next
 }

@@ -54,6 +54,11 @@ type TaskOptions struct {
 	Batch     string
 	RunNow    bool
 	OnFailure FailurePolicy
+
+	// For RetryTask only.
+	action  action
+	replace bool
+	payload []byte
 }
 
 // A FailurePolicy determines how the failure of a subtask affects its siblings: see [OnFailure]. Its values are

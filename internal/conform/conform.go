@@ -194,7 +194,9 @@ func (w *world) add(with ...func(*backend.NewTask)) string {
 // claim claims up to max tasks of a queue for an owner.
 func (w *world) claim(queue, owner string, max int) []backend.Task {
 	w.Helper()
-	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: queue, Owner: owner, Nonce: w.next("nonce"), Max: max})
+	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{
+		Queue: queue, Owner: owner, Nonce: w.next("nonce"), Max: max, Instance: instanceOf(owner), IP: testIP,
+	})
 	w.must(err)
 	return tasks
 }
@@ -204,7 +206,7 @@ func (w *world) take(id, owner string) backend.Task {
 	w.Helper()
 	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{
 		Queue: w.get(id).Queue, Owner: owner, Nonce: w.next("nonce"), Max: 1, IDs: []string{id}, FanIn: true,
-		Suspects: 1,
+		Suspects: 1, Instance: instanceOf(owner), IP: testIP,
 	})
 	w.must(err)
 	if len(tasks) != 1 || tasks[0].ID != id {

@@ -91,6 +91,9 @@ var kinds = func() []operation {
 		{2, operation{name: "stop", do: doStop}},
 		{2, operation{name: "look", do: doLook}},
 		{2, operation{name: "list", do: doList}},
+		{3, operation{name: "adjust", do: doAdjust}},
+		{1, operation{name: "delete", do: doDelete}},
+		{1, operation{name: "count", do: doCount}},
 		{1, operation{name: "purge", do: doPurge}},
 		{2, operation{name: "sleep", do: doSleep}},
 	} {
@@ -127,6 +130,10 @@ func coarse(tasks []backend.Task) []backend.Task {
 	for i := range tasks {
 		if e := tasks[i].Error; e != nil {
 			tasks[i].Error = &backend.TaskError{Code: e.Code, Details: e.Details}
+		}
+		tasks[i].Attempts = slices.Clone(tasks[i].Attempts) // the store may keep them
+		for j := range tasks[i].Attempts {
+			tasks[i].Attempts[j].Message = ""
 		}
 	}
 	return tasks
@@ -177,7 +184,8 @@ func doInsert(m *machine, op operation) {
 		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3,
 		UniqueKey:   pick(op.D, "", "", "k", "l"),
 		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"),
-		Status:      pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: json.RawMessage(`1`),
+		Status:      pick(op.C, backend.StatusWaiting, backend.StatusPending),
+		Payload:     pick(op.C, json.RawMessage(`1`), json.RawMessage(`{"n":1}`)),
 	}}
 	if op.A%6 == 5 {
 		n.Task.Allow = []string{"10.0.0.0/8"}
@@ -291,7 +299,7 @@ func doClaim(m *machine, op operation) {
 		Max:   pick(op.D, 1, 2, 3, 10, 0),
 		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.AllowedBy("10.1.2.3")),
 		Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
-		Suspects: pick(op.C, 1, 0), MaxCrashes: op.A % 3,
+		Suspects: pick(op.C, 1, 0), MaxCrashes: op.A % 3, Instance: fmt.Sprint("i", op.B%5), IP: "10.1.2.3",
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
 
@@ -321,7 +329,7 @@ func doSettle(m *machine, op operation) {
 	}
 	e.Clear = op.C%2 == 0
 	if op.D%2 == 0 && e.To != backend.StatusStopped {
-		e.Error = &backend.TaskError{Code: backend.ErrInternal}
+		e.Error = &backend.TaskError{Code: pick(op.C, backend.ErrInternal, backend.ErrUnavailable), Message: "Why"}
 		if op.C%3 == 0 {
 			e.Error.Details = []backend.ErrorDetail{{Type: "t", Value: json.RawMessage(fmt.Sprint(op.C))}}
 		}
@@ -402,48 +410,6 @@ func doLook(m *machine, op operation) {
 		p, err4 := s.List(ctx, q)
 		tasks = byID(p.Tasks)
 		return []any{owners, owned, unfinished, tasks, p.Total, err == nil, err2 == nil, err3 == nil, err4 == nil}
-	})
-}
-
-// doList reads all pages of a list. Instants that limit it are those of tasks, by each store's clock. Subtasks are left
-// out: those of a batch were created at the same instant, or one after the other.
-func doList(m *machine, op operation) {
-	t := m.some(op.A)
-	q := backend.TaskQuery{
-		Queue: pick(op.B, "", "q", "p", "none"), Source: pick(op.B+op.C, "", "", "", "t0", "t0/a/0"), Limit: 1 + op.D%3,
-		Sort: pick(op.A+op.D, backend.SortNewest, backend.SortOldest, backend.SortEnded, backend.SortEnded),
-		Statuses: pick(op.C, nil, []backend.Status{backend.StatusSuccess}, []backend.Status{backend.StatusFailed},
-			[]backend.Status{backend.StatusWaiting, backend.StatusRetrying}, []backend.Status{backend.StatusRunning},
-			[]backend.Status{backend.StatusSuccess, backend.StatusStopped}),
-	}
-	m.both(func(s backend.Store) any {
-		q := q
-		if limit, err := s.Get(context.Background(), t.ID); err == nil && limit.Source == "" && op.D < 6 {
-			if op.D < 3 {
-				q.After = limit.Created
-			} else {
-				q.Before = limit.Created
-			}
-		}
-		var all []backend.Task
-		for {
-			p, err := s.List(context.Background(), q)
-			if err != nil {
-				return outcome(err)
-			}
-			all = append(all, p.Tasks...)
-			if q.Cursor = p.Cursor; q.Cursor == "" {
-				break
-			}
-		}
-		if q.Sort != backend.SortEnded {
-			return coarse(all)
-		}
-		// Tasks that end together may be in any order.
-		if !slices.IsSortedFunc(all, func(a, b backend.Task) int { return b.Ended.Compare(a.Ended) }) {
-			m.Fatalf("%s: not sorted by end: %v", m.name, all)
-		}
-		return byID(all)
 	})
 }
 

@@ -21,6 +21,7 @@ func Docs(t *testing.T, open Open, o Options) {
 		{"one_of_many_writers", docsAtOnce},                // of many writers of one revision, one succeeds
 		{"counter_loses_nothing", docsCounter},             // many raise it at once
 		{"list_by_prefix", docsList},                       // documents are sorted by name
+		{"latest", docsLatest},                             // the last names first, in pages
 		{"get_all", docsGetAll},                            // the documents that exist
 		{"put_all", docsPutAll},                            // each write succeeds or fails alone
 		{"put_all_at_once", docsPutAllAtOnce},              // of many writers, one succeeds per document
@@ -134,6 +135,39 @@ func docsList(w *world) {
 			w.wantDoc(d.Name, d.Revision, string(d.Value))
 		}
 		w.same(prefix, got, want)
+	}
+}
+
+func docsLatest(w *world) {
+	for _, name := range []string{"log/b", "log/a", "log", "log/a/1", "log/ü", "LOG/x", "log%/x", "log_/y", "zz"} {
+		w.put(name, 0, fmt.Sprintf("%q", name))
+	}
+	for _, c := range []struct {
+		prefix, before string
+		max            int
+		want           []string
+	}{
+		{"log/", "", 10, []string{"log/ü", "log/b", "log/a/1", "log/a"}},
+		{"log/", "", 2, []string{"log/ü", "log/b"}},
+		{"log/", "log/b", 2, []string{"log/a/1", "log/a"}},
+		{"log/", "log/a0", 2, []string{"log/a/1", "log/a"}}, // no document has that name
+		{"log/", "log/a", 2, []string{}},
+		{"log/", "zz", 1, []string{"log/ü"}},
+		{"log/", "a", 1, []string{}},
+		{"log%", "", 10, []string{"log%/x"}},
+		{"log_", "", 10, []string{"log_/y"}},
+		{"none", "", 10, []string{}},
+		{"log/", "", 0, []string{}},
+		{"", "log/a", 4, []string{"log%/x", "log", "LOG/x"}},
+	} {
+		docs, err := w.Docs.Latest(w.ctx(), c.prefix, c.before, c.max)
+		w.must(err)
+		got := []string{}
+		for _, d := range docs {
+			got = append(got, d.Name)
+			w.wantDoc(d.Name, d.Revision, string(d.Value))
+		}
+		w.same(fmt.Sprintf("%d of %q before %q", c.max, c.prefix, c.before), got, c.want)
 	}
 }
 

@@ -30,7 +30,7 @@ type modelTask struct {
 	hints             int
 	hinted            time.Time
 	owner, nonce      string
-	fanIn, stopping   bool
+	fanIn             bool
 	reason, settled   string // settled is "" or the nonce with a dot
 	position          int
 	sinceCommit       time.Time
@@ -90,11 +90,12 @@ func (t *modelTask) isReady() bool { return t.waits() && !t.closed && !t.RunAt.A
 
 func (t *modelTask) end(to backend.Status) {
 	t.Status, t.Ended, t.ended, t.Gated = to, time.Now().UTC(), time.Now(), false
-	t.owner, t.stopping = "", false
+	t.owner, t.Stopping = "", false
 }
 
 func (t *modelTask) again(to backend.Status) {
 	t.Status, t.owner, t.hints = to, "", 0
+	t.Instance, t.IP = "", ""
 }
 
 func (t *modelTask) abort(why string) {
@@ -197,6 +198,7 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 		t.Fence++
 		t.Attempt++
 		t.Started = time.Now().UTC()
+		t.Instance, t.IP = c.Instance, c.IP
 	}
 	return docs(took), next, nil
 }
@@ -230,9 +232,9 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 		return m.applied(t)
 	case t.Status != backend.StatusRunning:
 		return backend.SettledLost
-	case t.stopping && s.To != backend.StatusStopped:
+	case t.Stopping && s.To != backend.StatusStopped:
 		return backend.SettledStopping
-	case !t.stopping && s.To == backend.StatusStopped:
+	case !t.Stopping && s.To == backend.StatusStopped:
 		return backend.SettledLost
 	}
 	t.settled = s.Nonce + "."
@@ -252,6 +254,14 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 		if s.To == backend.StatusWaiting {
 			t.Error = s.Error
 		}
+	}
+	switch {
+	case s.To == backend.StatusSuccess, s.To == backend.StatusWaiting && s.Payload != backend.PayloadWrongVersion:
+		t.addAttempt(backend.OutcomeOf(s.To), nil)
+	case s.To == backend.StatusStopped:
+		t.addAttempt(backend.AttemptStopped, &backend.TaskError{Code: backend.ErrAborted, Message: t.reason})
+	default:
+		t.addAttempt(backend.OutcomeOf(s.To), s.Error)
 	}
 	switch s.To {
 	case backend.StatusSuccess:
@@ -343,8 +353,8 @@ func (m *model) Stop(_ context.Context, s backend.Stop) ([]backend.Task, error) 
 		}
 		if t.Status != backend.StatusRunning {
 			t.abort(s.Reason)
-		} else if !t.stopping {
-			t.stopping, t.reason = true, s.Reason
+		} else if !t.Stopping {
+			t.Stopping, t.reason = true, s.Reason
 		}
 		out = append(out, t)
 	}
@@ -383,6 +393,7 @@ func (m *model) List(_ context.Context, q backend.TaskQuery) (backend.TaskPage, 
 	tasks := docs(m.where(func(t *modelTask) bool {
 		return (q.Queue == "" || t.Queue == q.Queue) && (q.Source == "" || t.Source == q.Source) &&
 			(len(q.Statuses) == 0 || slices.Contains(q.Statuses, t.Status)) &&
+			(q.Code == "" || t.Error != nil && t.Error.Code == q.Code) && q.Filter.Matches(&t.Task) &&
 			(q.After.IsZero() || !t.Created.Before(q.After)) && (q.Before.IsZero() || t.Created.Before(q.Before))
 	}))
 	slices.SortFunc(tasks, func(a, b backend.Task) int {

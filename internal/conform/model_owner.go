@@ -49,10 +49,12 @@ func (m *model) ExpireOwner(_ context.Context, owner string, count int64, maxCra
 	lost := m.where(func(t *modelTask) bool { return t.owner == owner })
 	loss := m.lose(owner, lost, o.heard)
 	for _, t := range lost {
-		if t.stopping {
+		if t.Stopping {
+			t.addAttempt(backend.AttemptStopped, &backend.TaskError{Code: backend.ErrAborted, Message: t.reason})
 			t.abort(t.reason)
 			continue
 		}
+		t.addAttempt(backend.AttemptLost, nil)
 		t.Attempt--
 		if t.again(backend.StatusWaiting); !o.draining {
 			loss(t, cmp.Or(t.MaxCrashes, maxCrashes))
@@ -101,6 +103,9 @@ func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *mo
 		}
 		if charged && t.Crashes >= most {
 			t.Error = &backend.TaskError{Code: backend.ErrInternal}
+			last := &t.Attempts[len(t.Attempts)-1]
+			last.Code = backend.ErrInternal
+			t.Instance, t.IP = last.Instance, last.IP
 			t.end(backend.StatusFailed)
 			return
 		}
@@ -133,7 +138,7 @@ func (m *model) Refund(_ context.Context, owner string) error {
 func (m *model) Owned(_ context.Context, owner string) ([]backend.Owned, error) {
 	var out []backend.Owned
 	for _, t := range m.where(func(t *modelTask) bool { return t.owner == owner }) {
-		out = append(out, backend.Owned{ID: t.ID, Queue: t.Queue, Fence: t.Fence, Stopping: t.stopping})
+		out = append(out, backend.Owned{ID: t.ID, Queue: t.Queue, Fence: t.Fence, Stopping: t.Stopping})
 	}
 	return out, nil
 }

@@ -193,7 +193,7 @@ func (m *model) Unfinished(_ context.Context, age time.Duration, _ int) ([]backe
 
 // unasked reports whether a source has a live subtask that was not asked to stop.
 func (m *model) unasked(source string) bool {
-	return slices.ContainsFunc(m.live(source), func(t *modelTask) bool { return !t.stopping })
+	return slices.ContainsFunc(m.live(source), func(t *modelTask) bool { return !t.Stopping })
 }
 
 func latest(a, b time.Time) time.Time {
@@ -205,36 +205,18 @@ func latest(a, b time.Time) time.Time {
 
 // Purge deletes all families that it may delete, without a maximum.
 func (m *model) Purge(_ context.Context, r backend.Retention, _ int) (int, error) {
-	type family struct {
-		root  *modelTask
-		tasks []*modelTask
-		since time.Time
-	}
-	var ended []family
+	var all []family
 	for _, root := range m.tasks {
 		if m.root(root) != root || !root.committed {
 			continue
 		}
-		f := family{root: root}
-		over := true
-		for _, t := range m.tasks {
-			if m.root(t) != root {
-				continue
-			}
-			f.tasks = append(f.tasks, t)
-			set := m.set(t.ID)
-			over = over && (!t.committed || t.Status.Final() && (len(set.batches) == 0 || !set.finished.IsZero()))
-			if t.committed {
-				f.since = latest(f.since, latest(latest(t.ended, t.sinceCommit), set.finished))
-			}
-		}
-		if over {
-			ended = append(ended, f)
+		if f, ended := m.family(root); ended {
+			all = append(all, f)
 		}
 	}
-	slices.SortStableFunc(ended, func(a, b family) int { return b.since.Compare(a.since) })
+	slices.SortStableFunc(all, func(a, b family) int { return b.since.Compare(a.since) })
 	n, kept := 0, map[string]int{}
-	for _, f := range ended {
+	for _, f := range all {
 		kept[f.root.Queue]++
 		if r.Age > 0 && time.Since(f.since) > r.Age || r.Max > 0 && kept[f.root.Queue] > r.Max {
 			n += len(f.tasks)

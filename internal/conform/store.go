@@ -17,6 +17,7 @@ func Store(t *testing.T, open Open, o Options) {
 		{"claim", claimBehaviours},
 		{"times", timeBehaviours},
 		{"settle", settleBehaviours},
+		{"attempts", attemptBehaviours},
 		{"fields", fieldBehaviours},
 		{"versions", versionBehaviours},
 		{"owners", ownerBehaviours},
@@ -26,7 +27,11 @@ func Store(t *testing.T, open Open, o Options) {
 		{"stop", stopBehaviours},
 		{"unfinished", unfinishedBehaviours},
 		{"list", listBehaviours},
+		{"filter", filterBehaviours},
 		{"purge", purgeBehaviours},
+		{"counts", countBehaviours},
+		{"adjust", adjustBehaviours},
+		{"delete", deleteBehaviours},
 	} {
 		t.Run(group.name, func(t *testing.T) { run(t, open, o, group.behaviours) })
 	}

@@ -88,6 +88,7 @@ func claimWrites(w *world) {
 	}
 	want := before
 	want.Status, want.Attempt, want.Fence, want.Started = backend.StatusRunning, 1, before.Fence+1, got[0].Started
+	want.Instance, want.IP = instanceOf("o"), testIP
 	w.same("claimed", got[0], want)
 	w.same("read again", w.get(id), got[0])
 	if got[0].Started.Before(before.Created) {

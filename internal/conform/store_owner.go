@@ -97,6 +97,7 @@ func expiry(w *world) {
 	tasks := w.expire("o", 5, 3)
 	want := lost
 	after := w.get(lost.ID)
+	w.attempted(&want, after, backend.AttemptLost, nil)
 	want.Status, want.Attempt = backend.StatusWaiting, 0
 	want.Suspect, want.RunAt = after.Suspect, after.RunAt // see the tests of suspects
 	w.same("returned", tasks, []backend.Task{want.Head()})
@@ -184,6 +185,7 @@ func drainCharges(w *world) {
 	w.same("expired too early", len(w.expire("o", 1, 1)), 0)
 	w.same("ended", len(w.expire("o", 2, 1)), 2)
 	want := lost
+	w.attempted(&want, w.get(lost.ID), backend.AttemptLost, nil)
 	want.Status, want.Attempt = backend.StatusWaiting, 0
 	w.same("lost", w.get(lost.ID), want)
 	w.same("stopping", w.get(stopping.ID).Status, backend.StatusStopped)

@@ -38,10 +38,12 @@ func settleWrites(w *world) {
 		return before, w.get(before.ID)
 	}
 	before, after := end(backend.StatusSuccess, nil, 0)
+	w.attempted(&before, after, backend.AttemptSucceeded, nil)
 	before.Status, before.Result, before.Ended = backend.StatusSuccess, result, after.Ended
 	w.same("success", after, before)
 
 	before, after = end(backend.StatusFailed, failure, 0)
+	w.attempted(&before, after, backend.AttemptFailed, failure)
 	before.Status, before.Error, before.Ended = backend.StatusFailed, failure, after.Ended
 	w.same("failed", after, before)
 	if _, after = end(backend.StatusFailed, nil, 0); after.Error == nil {
@@ -52,6 +54,7 @@ func settleWrites(w *world) {
 	if d := after.RunAt.Sub(before.Started); d < time.Hour-time.Second || d > time.Hour+time.Minute {
 		w.Errorf("retrying in %v, want an hour", d)
 	}
+	w.attempted(&before, after, backend.AttemptFailed, failure)
 	before.Status, before.Error, before.RunAt = backend.StatusRetrying, failure, after.RunAt
 	w.same("retrying", after, before)
 
@@ -59,6 +62,7 @@ func settleWrites(w *world) {
 	if d := after.RunAt.Sub(before.Started); d < time.Hour-time.Second || d > time.Hour+time.Minute {
 		w.Errorf("waiting for %v, want an hour", d)
 	}
+	w.attempted(&before, after, backend.AttemptReturned, nil)
 	before.Status, before.Attempt, before.RunAt = backend.StatusWaiting, 0, after.RunAt
 	w.same("waiting", after, before)
 }
@@ -176,12 +180,14 @@ func settleStopping(w *world) {
 		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)},
 			backend.SettledStopping)
 	}
+	t.Stopping = true
 	w.same("the task", w.get(t.ID), t)
 	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusStopped,
 		Result: json.RawMessage(`1`)}, backend.SettledApplied)
 	want := t
 	want.Status, want.Ended = backend.StatusStopped, w.get(t.ID).Ended
 	want.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "enough"}
+	w.attempted(&want, w.get(t.ID), backend.AttemptStopped, want.Error)
 	w.same("stopped, its result discarded", w.get(t.ID), want)
 }
 

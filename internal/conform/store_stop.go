@@ -66,6 +66,7 @@ func stopAgain(w *world) {
 	w.stop(running.ID, false)
 	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: running.ID, Reason: "another"})
 	w.must(err)
+	running.Stopping = true
 	w.same("asked twice", w.get(running.ID), running)
 	w.settle(running, backend.StatusStopped)
 	w.same("the first reason counts", w.get(running.ID).Error.Message, "enough")

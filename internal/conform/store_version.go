@@ -116,6 +116,7 @@ func versionNoted(w *world) {
 	if since.Before(before.Started) || since.After(before.Started.Add(time.Minute)) {
 		w.Errorf("wrong since %v, claimed at %v", since, before.Started)
 	}
+	w.attempted(&before, after, backend.AttemptReturned, failure)
 	before.Status, before.Attempt, before.Error, before.RunAt, before.WrongVersionSince = backend.StatusWaiting, 0,
 		failure, after.RunAt, since
 	w.same("noted", after, before)

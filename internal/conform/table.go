@@ -54,6 +54,9 @@ func everyPair(w *world) {
 				seen[[2]backend.Status{before.Status, after.Status}] = true
 			}
 			if _, moved := allowed(s, a); !moved {
+				if a.name == "stop" && before.Status == backend.StatusRunning {
+					before.Stopping = true
+				}
 				if d := cmp.Diff(before, after, cmpopts.IgnoreFields(backend.Task{}, "Progress")); d != "" {
 					w.Errorf("%s, %s: refused, and yet it changed something (-before +after):\n%s", s.name, a.name, d)
 				}

@@ -117,7 +117,7 @@ func fuzz(duration string) []step {
 		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"},
 		{"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
 		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"},
-		{"runtime/cron", "FuzzParse"},
+		{"runtime/cron", "FuzzParse"}, {"runtime/backend", "FuzzPayloadMatch"},
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"}, {"gen/manifest", "FuzzManifest"},
 		{"runtime/backend/internal/envelope", "FuzzEnvelope"}, {"runtime/backend/embedded/internal/mesh", "FuzzLink"},
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},

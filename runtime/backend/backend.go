@@ -65,6 +65,9 @@ type Settings struct {
 // Env describes the App that opens a backend.
 type Env struct {
 	Instance Instance
+	// Observer is set for an App that only reads and administers. It serves, claims and announces nothing. Opening writes
+	// nothing: it creates no indexes, migrates no file, and succeeds on a full disk and a read-only file.
+	Observer bool
 	Logger   *slog.Logger // never nil
 }
 

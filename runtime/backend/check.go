@@ -141,7 +141,10 @@ func (q *TaskQuery) Check() error {
 			return refusal("unknown status %q: want one of %v", s, statuses)
 		}
 	}
-	return nil
+	if q.Code != "" && (len(q.Statuses) != 1 || q.Statuses[0] != StatusFailed) {
+		return refusal("a query by the code %.80q is for the status %q alone, not for %v", q.Code, StatusFailed, q.Statuses)
+	}
+	return q.Filter.check()
 }
 
 // Takes reports whether a page that has a number of tasks and bytes can take another task of size bytes. It always

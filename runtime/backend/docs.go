@@ -21,6 +21,9 @@ type Docs interface {
 	PutAll(ctx context.Context, docs []Doc) ([]Put, error)
 	// List returns the documents whose names start with prefix, sorted by name.
 	List(ctx context.Context, prefix string) ([]Doc, error)
+	// Latest returns up to max documents whose names start with prefix, in reverse order of their names. If before is not
+	// "", their names are less than it.
+	Latest(ctx context.Context, prefix, before string, max int) ([]Doc, error)
 	// Delete deletes a document if its current revision is rev. Otherwise the error is ErrAborted. Deleting a document
 	// that doesn't exist succeeds.
 	Delete(ctx context.Context, name string, rev int64) error

@@ -38,7 +38,8 @@ const (
 )
 
 // A Transition is one row of the state table. From is empty if the task doesn't exist yet. Row 12 finishes a set of
-// subtasks and changes no status: From and To are empty.
+// subtasks and changes no status: From and To are empty. A row that leaves StatusRunning also appends to Task.Attempts.
+// Store.Adjust and Store.Delete change no status, so they have no row.
 type Transition struct {
 	Row    int
 	From   []Status
@@ -55,7 +56,7 @@ var transitions = [...]Transition{
 	},
 	{
 		2, []Status{StatusWaiting, StatusPending, StatusRetrying}, []Status{StatusRunning}, []Actor{Worker},
-		[]Guard{Due, InTime, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started, max_crashes",
+		[]Guard{Due, InTime, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started, max_crashes, instance, ip",
 	},
 	{
 		3, []Status{StatusRunning}, []Status{StatusSuccess}, []Actor{Owner}, []Guard{SameFence, NotStopping},

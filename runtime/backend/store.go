@@ -136,8 +136,27 @@ type Store interface {
 
 	// List returns a page of the tasks that match q, in the order q.Sort. A page ends at q.Limit tasks or q.Bytes bytes,
 	// whichever comes first, but has at least one task. Tasks that are inserted or deleted between two pages may be
-	// missed; all others are returned once.
+	// missed; all others are returned once. With q.Filter a page may also end at the bounds of TaskPage.Looked, and then
+	// have fewer tasks or none.
 	List(ctx context.Context, q TaskQuery) (TaskPage, error)
+
+	// Queues returns the counts of all queues that have tasks, sorted by name.
+	Queues(ctx context.Context) ([]QueueCounts, error)
+
+	// Ahead counts up to MaxTotal ready tasks of a queue that are claimed before a task: see QueueCounts.Oldest. The error
+	// is ErrNotFound if there is no such task. Of a task that is not ready, it counts those that would be claimed before
+	// it if it were.
+	Ahead(ctx context.Context, id string) (Count, error)
+
+	// Adjust changes when a task runs, and returns its head after the change. A task that becomes due by it needs a hint.
+	// Repeating it has no effect. The error is ErrNotFound if there is no such task, and ErrFailedPrecondition if it has
+	// ended, or with a.Now if it runs or its gate is closed. After an error nothing was changed.
+	Adjust(ctx context.Context, a Adjustment) (Task, error)
+
+	// Delete deletes a task that has ended, with its tree, as Purge does. Deleting a task that doesn't exist succeeds. The
+	// error is ErrFailedPrecondition if the task or a descendant has not ended, a set of subtasks is not finished, or the
+	// task is part of another's tree. A part of a large tree may have been deleted when an error is returned, as by Purge.
+	Delete(ctx context.Context, id string) error
 
 	// Purge deletes up to max ended tasks, oldest first: those that ended longer than r.Age ago, and those beyond the
 	// newest r.Max of their queue. Subtasks are deleted together with their source, not before. It returns the number of
@@ -157,9 +176,11 @@ type Claim struct {
 	Queue string
 	Owner string // the boot id of the claiming process
 	Nonce string // unique per claim
-	Max   int
-	IDs   []string // if set, only these tasks are claimed
-	FanIn bool     // the worker implements SubtasksDone
+	// Instance and IP are those of the claiming App, for Task.Instance and Task.IP.
+	Instance, IP string
+	Max          int
+	IDs          []string // if set, only these tasks are claimed
+	FanIn        bool     // the worker implements SubtasksDone
 	// Networks is the result of [AllowedBy] for the claimer's address. Tasks with an Allow are claimed only if Networks
 	// contains one of its entries.
 	Networks []string
@@ -360,12 +381,16 @@ type TaskQuery struct {
 	Queue    string
 	Source   string
 	Statuses []Status
-	After    time.Time // created at or after
-	Before   time.Time // created before
-	Sort     TaskSort
-	Limit    int    // 1 to 1000; 0 means 100
-	Bytes    int    // 1 to MaxPage; 0 means MaxPage
-	Cursor   string // of the previous page
+	// Code selects failed tasks by the code of their error; Statuses is then StatusFailed alone.
+	Code   Code
+	After  time.Time // created at or after
+	Before time.Time // created before
+	// Filter has conditions that no index serves. Set others as well to look at fewer tasks.
+	Filter TaskFilter
+	Sort   TaskSort
+	Limit  int    // 1 to 1000; 0 means 100
+	Bytes  int    // 1 to MaxPage; 0 means MaxPage
+	Cursor string // of the previous page
 }
 
 // A TaskSort is an order of tasks. Ties are broken by id.
@@ -386,6 +411,13 @@ type TaskPage struct {
 	Total   int    // number of matching tasks on all pages; at least MaxTotal if AtLeast is set
 	AtLeast bool   // there are more than Total
 	Cursor  string // of the next page; "" on the last one
+
+	// With a Filter, Looked is how many tasks the page has looked at, and LookedTo when the last of them was created. A
+	// page looks at no more after MaxLooked tasks or MaxLooking; then Bounded is set and Cursor continues. Total is the
+	// number of tasks on this page, and AtLeast is set unless it is the last one.
+	Looked   int
+	LookedTo time.Time
+	Bounded  bool
 }
 
 // BoundedTotal returns TaskPage.Total and AtLeast for a count that stopped beyond MaxTotal.

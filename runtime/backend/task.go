@@ -50,6 +50,15 @@ type Task struct {
 	// Log has the last log lines of the handler, of all attempts that have ended.
 	Log []string `json:"log,omitempty"`
 
+	// Instance is the App that runs the task, or whose attempt has ended it; IP is its address. Both are empty while the
+	// task waits, and if it ended without an attempt. Stopping reports that the task runs and was requested to stop. The
+	// [Store] sets all three.
+	Instance string `json:"instance,omitempty"`
+	IP       string `json:"ip,omitempty"`
+	Stopping bool   `json:"stopping,omitempty"`
+	// Attempts are the last attempts that have ended, oldest first, at most KeptAttempts. It is empty in a Head.
+	Attempts []Attempt `json:"attempts,omitempty"`
+
 	Attempt int   `json:"attempt"` // attempts started and charged
 	Crashes int   `json:"crashes"` // lost owners charged to the task
 	Fence   int64 `json:"fence"`   // incremented by each claim
@@ -101,10 +110,11 @@ type Task struct {
 	Subtasks *SubtaskCounts `json:"subtasks,omitempty"`
 }
 
-// Head returns the task without its large fields: Payload, Result, Progress, Log, Metadata and the details of Error.
+// Head returns the task without its large fields: Payload, Result, Progress, Log, Metadata, Attempts and the details of
+// Error.
 func (t *Task) Head() Task {
 	h := *t
-	h.Payload, h.Result, h.Progress, h.Log, h.Metadata = nil, nil, nil, nil, nil
+	h.Payload, h.Result, h.Progress, h.Log, h.Metadata, h.Attempts = nil, nil, nil, nil, nil, nil
 	if t.Error != nil && t.Error.Details != nil {
 		h.Error = &TaskError{Code: t.Error.Code, Message: t.Error.Message}
 	}
@@ -120,6 +130,9 @@ func (t *Task) Size() int {
 	}
 	for name, value := range t.Metadata {
 		n += len(name) + len(value)
+	}
+	for i := range t.Attempts {
+		n += 200 + len(t.Attempts[i].Message)
 	}
 	if t.Error != nil {
 		n += len(t.Error.Message) + DetailsSize(t.Error.Details)

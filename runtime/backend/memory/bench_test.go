@@ -132,3 +132,32 @@ func BenchmarkCycle(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkListCode reads the first page of the tasks that failed with a code, in each order.
+func BenchmarkListCode(b *testing.B) {
+	for _, sort := range []backend.TaskSort{backend.SortNewest, backend.SortOldest, backend.SortEnded} {
+		b.Run(fmt.Sprintf("sort=%s", sort), func(b *testing.B) {
+			atSizes(b, func(b *testing.B, s backend.Store) {
+				for i := 0; i < 5000; i += batch {
+					insert(b, s, newTasks("failed", i))
+					settles := make([]backend.Settle, 0, batch)
+					for _, t := range claim(b, s, "failed", strconv.Itoa(i)) {
+						settles = append(settles, backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusFailed,
+							Error: &backend.TaskError{Code: backend.ErrInternal}})
+					}
+					if _, err := s.Settle(context.Background(), settles); err != nil {
+						b.Fatal(err)
+					}
+				}
+				q := backend.TaskQuery{Statuses: []backend.Status{backend.StatusFailed}, Code: backend.ErrInternal, Sort: sort}
+				b.ReportAllocs()
+				b.ResetTimer()
+				for b.Loop() {
+					if p, err := s.List(context.Background(), q); err != nil || p.Total != 5000 {
+						b.Fatal(p.Total, err)
+					}
+				}
+			})
+		})
+	}
+}

@@ -102,6 +102,7 @@ func (s *store) startRun(r *record, cl *claim, c *backend.Claim, now timestamp) 
 	r.Attempt++
 	r.Started = now.wall
 	r.MaxCrashes = c.MaxCrashes
+	r.Instance, r.IP = c.Instance, c.IP
 	r.fanIn, r.settled, r.nonce = c.FanIn, false, 0
 	cl.addTask(r)
 }
@@ -129,8 +130,8 @@ func (s *store) removeFromClaim(r *record) {
 		delete(o.claims, cl.nonce)
 	}
 	r.claim = nil
-	if r.stopping {
-		r.stopping = false
+	if r.Stopping {
+		r.Stopping = false
 		if r.siblings != nil {
 			r.siblings.stopping--
 		}
@@ -168,9 +169,9 @@ func (s *store) settleTask(e *backend.Settle, now timestamp) backend.Settled {
 		return backend.SettledLost
 	}
 	switch stop := e.To == backend.StatusStopped; {
-	case r.stopping && !stop:
+	case r.Stopping && !stop:
 		return backend.SettledStopping
-	case stop && !r.stopping:
+	case stop && !r.Stopping:
 		return backend.SettledLost // no stop was requested
 	}
 	r.settled, r.nonce = true, maphash.String(s.seed, e.Nonce)
@@ -188,26 +189,32 @@ func (s *store) settleTask(e *backend.Settle, now timestamp) backend.Settled {
 	if e.Clear {
 		r.Suspect = nil
 	}
+	var why *backend.TaskError // of this attempt
+	switch {
+	case e.To == backend.StatusSuccess:
+		r.Result, r.Error = e.Result, nil
+	case e.To == backend.StatusStopped:
+		why = reasonError(e.Error, r.reason)
+	case e.To != backend.StatusWaiting || e.Payload == backend.PayloadWrongVersion:
+		why = reasonError(e.Error, "the attempt failed")
+	}
+	if why != nil {
+		r.Error = why
+	}
+	s.addAttempt(r, backend.OutcomeOf(e.To), why, now)
 	switch e.To {
 	case backend.StatusSuccess:
-		r.Result, r.Error = e.Result, nil
 		s.transition(3, r, e.To, now)
 	case backend.StatusRetrying:
-		r.Error = reasonError(e.Error, "the attempt failed")
 		r.setDelay(e.Delay, now)
 		s.transition(4, r, e.To, now)
 	case backend.StatusFailed:
-		r.Error = reasonError(e.Error, "the attempt failed")
 		s.transition(5, r, e.To, now)
 	case backend.StatusWaiting:
 		r.Attempt--
 		r.setDelay(e.Delay, now)
-		if e.Payload == backend.PayloadWrongVersion {
-			r.Error = reasonError(e.Error, "the attempt failed")
-		}
 		s.transition(6, r, e.To, now)
 	case backend.StatusStopped:
-		r.Error = reasonError(e.Error, r.reason)
 		s.transition(10, r, e.To, now)
 	}
 	return r.settledResult()

@@ -28,7 +28,7 @@ func FuzzCursor(f *testing.F) {
 		r := &record{}
 		r.ID, r.Created, r.Ended = text, time.Unix(0, at), time.Unix(0, at)
 		for _, sort := range []backend.TaskSort{backend.SortNewest, backend.SortEnded} {
-			if c, err := parseCursor(cursorOf(r, sort).String()); err != nil || c != cursorOf(r, sort) {
+			if c, err := parseCursor(cursorOf(&r.Task, sort).String()); err != nil || c != cursorOf(&r.Task, sort) {
 				t.Errorf("the cursor of a task: %v, %v", c, err)
 			}
 		}

@@ -106,6 +106,22 @@ func (d *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	return found, nil
 }
 
+// Latest implements backend.Docs.
+func (d *docs) Latest(ctx context.Context, prefix, before string, max int) ([]backend.Doc, error) {
+	found, err := d.List(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	if before != "" {
+		n, _ := slices.BinarySearchFunc(found, before, func(d backend.Doc, name string) int {
+			return cmp.Compare(d.Name, name)
+		})
+		found = found[:n]
+	}
+	slices.Reverse(found)
+	return found[:min(len(found), max)], nil
+}
+
 // Delete implements backend.Docs.
 func (d *docs) Delete(ctx context.Context, name string, rev int64) error {
 	if err := checkContext(ctx); err != nil {

@@ -42,6 +42,11 @@ func (b *Backend) Kept() map[string]int {
 		kept["unique keys in "+q.name] = len(q.keys)
 		kept["hinted in "+q.name] = len(q.hinted.heap)
 		kept["task list of "+q.name] = len(q.tasks.list)
+		kept["task list by end of "+q.name] = len(q.tasks.ended.list)
+		kept["codes of "+q.name] = len(q.failed)
+		for code, l := range q.failed {
+			kept[fmt.Sprintf("tasks of %s that failed with %s", q.name, code)] = len(l.list)
+		}
 		if q.needHint != nil {
 			kept["needing a hint in "+q.name] = entries(q.needHint)
 		}

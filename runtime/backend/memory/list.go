@@ -20,17 +20,32 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err := q.Check(); err != nil {
 		return page, err
 	}
+	if !q.Filter.IsZero() {
+		return s.listFiltered(ctx, q)
+	}
 	from, err := parseCursor(q.Cursor)
 	if err != nil {
 		return page, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []*record
 	for _, l := range s.taskLists(q) {
 		n, more := l.total(q)
+		page.Total += n
 		page.AtLeast = page.AtLeast || more
-		if page.Total += n; n == 0 {
+	}
+	if page.AtLeast {
+		page.Total = backend.MaxTotal
+	}
+	page.Tasks, page.Cursor = s.page(q, from)
+	return page, nil
+}
+
+// page returns the tasks of a page after a cursor, and the cursor of the next page.
+func (s *store) page(q backend.TaskQuery, from cursor) (tasks []backend.Task, next string) {
+	var found []*record
+	for _, l := range s.taskLists(q) {
+		if l.counted(q) == 0 {
 			continue
 		}
 		if q.Sort == backend.SortEnded {
@@ -39,27 +54,23 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 			found = append(found, l.byCreation(q, from)...)
 		}
 	}
-	if page.AtLeast {
-		page.Total = backend.MaxTotal
-	}
 	slices.SortFunc(found, func(a, b *record) int {
 		if q.Sort == backend.SortOldest {
 			a, b = b, a
 		}
-		return cursorOf(b, q.Sort).compare(cursorOf(a, q.Sort))
+		return cursorOf(&b.Task, q.Sort).compare(cursorOf(&a.Task, q.Sort))
 	})
-	page.Tasks = make([]backend.Task, 0, min(len(found), q.Limit))
+	tasks = make([]backend.Task, 0, min(len(found), q.Limit))
 	bytes := 0
 	for i, r := range found {
 		size := r.Size()
 		if !q.Takes(i, bytes, size) {
-			page.Cursor = cursorOf(found[i-1], q.Sort).String()
-			break
+			return tasks, cursorOf(&found[i-1].Task, q.Sort).String()
 		}
-		page.Tasks = append(page.Tasks, r.Task)
+		tasks = append(tasks, r.Task)
 		bytes += size
 	}
-	return page, nil
+	return tasks, ""
 }
 
 // taskLists returns lists that together contain each task of a query once.
@@ -71,28 +82,35 @@ func (s *store) taskLists(q backend.TaskQuery) []*taskList {
 		}
 		return nil
 	case q.Queue != "":
-		if q := s.queues[q.Queue]; q != nil {
-			return []*taskList{&q.tasks}
-		}
-		return nil
+		return s.queues[q.Queue].taskLists(q)
 	}
 	all := make([]*taskList, 0, len(s.queues))
-	for _, q := range s.queues {
-		all = append(all, &q.tasks)
+	for _, of := range s.queues {
+		all = append(all, of.taskLists(q)...)
 	}
 	return all
+}
+
+// taskLists returns the list of the tasks of a queue, or of those that failed with a code.
+func (q *queue) taskLists(query backend.TaskQuery) []*taskList {
+	if q == nil {
+		return nil
+	}
+	l := &q.tasks
+	if query.Code != "" {
+		l = q.failed[query.Code]
+	}
+	if l == nil || len(l.list) == l.deleted {
+		return nil
+	}
+	return []*taskList{l}
 }
 
 // total returns how many tasks match. If it has no count of them, it stops at backend.MaxTotal and reports whether
 // there are more.
 func (l *taskList) total(q backend.TaskQuery) (n int, more bool) {
-	if q.After.IsZero() && q.Before.IsZero() && (q.Queue == "" || q.Source == "") {
-		for _, st := range backend.Statuses() {
-			if len(q.Statuses) == 0 || slices.Contains(q.Statuses, st) {
-				n += l.counts[statusIndex(st)]
-			}
-		}
-		return n, false
+	if q.After.IsZero() && q.Before.IsZero() && (q.Source == "" || q.Queue == "" && q.Code == "") {
+		return l.counted(q), false
 	}
 	for _, r := range l.between(q) {
 		if !matches(r, q) {
@@ -106,10 +124,20 @@ func (l *taskList) total(q backend.TaskQuery) (n int, more bool) {
 	return n, false
 }
 
+// counted returns how many tasks have the statuses of a query.
+func (l *taskList) counted(q backend.TaskQuery) (n int) {
+	for _, st := range backend.Statuses() {
+		if len(q.Statuses) == 0 || slices.Contains(q.Statuses, st) {
+			n += l.counts[statusIndex(st)]
+		}
+	}
+	return n
+}
+
 // between returns the tasks created in a query's time range.
 func (l *taskList) between(q backend.TaskQuery) []*record {
 	at := func(r *record, t time.Time) int { return r.Created.Compare(t) }
-	all := l.all()
+	all := l.all(byCreation)
 	if !q.Before.IsZero() {
 		n, _ := slices.BinarySearchFunc(all, q.Before, at)
 		all = all[:n]
@@ -123,7 +151,7 @@ func (l *taskList) between(q backend.TaskQuery) []*record {
 
 func matches(r *record, q backend.TaskQuery) bool {
 	return !r.deleted && (q.Queue == "" || r.Queue == q.Queue) &&
-		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, r.Status))
+		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, r.Status)) && (q.Code == "" || q.Code == errorCode(r))
 }
 
 // byCreation returns the matching tasks after a cursor, ordered by creation, up to one more than the page holds.
@@ -139,7 +167,7 @@ func (l *taskList) byCreation(q backend.TaskQuery, from cursor) []*record {
 	n, met := len(all), false
 	if from.id != "" {
 		n, met = slices.BinarySearchFunc(all, from, func(r *record, c cursor) int {
-			return cursorOf(r, q.Sort).compare(c)
+			return cursorOf(&r.Task, q.Sort).compare(c)
 		})
 	}
 	if q.Sort == backend.SortOldest {
@@ -157,16 +185,56 @@ func (l *taskList) byCreation(q backend.TaskQuery, from cursor) []*record {
 	return found
 }
 
-// byEnd is byCreation for the order by end.
+// byEnd is byCreation for the order by end. Tasks that have not ended come last, and have no index in that order.
 func (l *taskList) byEnd(q backend.TaskQuery, from cursor) []*record {
 	var found []*record
-	for _, r := range l.between(q) {
-		if matches(r, q) && (from.id == "" || cursorOf(r, q.Sort).compare(from) < 0) {
-			found = append(found, r)
+	inRange := !q.After.IsZero() || !q.Before.IsZero()
+	if !inRange && from.at != -never {
+		ended := l.ended.all(byEnd)
+		n := len(ended)
+		if from.id != "" {
+			n, _ = slices.BinarySearchFunc(ended, from, func(r *record, c cursor) int {
+				return cursorOf(&r.Task, q.Sort).compare(c)
+			})
+		}
+		for n--; n >= 0 && len(found) <= q.Limit; n-- {
+			if matches(ended[n], q) {
+				found = append(found, ended[n])
+			}
 		}
 	}
-	slices.SortFunc(found, func(a, b *record) int { return cursorOf(b, q.Sort).compare(cursorOf(a, q.Sort)) })
-	return found[:min(len(found), q.Limit+1)]
+	most := q.Limit + 1 - len(found)
+	if most <= 0 || !inRange && !l.hasLive(q) {
+		return found
+	}
+	return append(found, l.lastByEnd(q, from, most, inRange)...)
+}
+
+// hasLive reports whether tasks that have not ended may match a query.
+func (l *taskList) hasLive(q backend.TaskQuery) bool {
+	return slices.ContainsFunc(backend.Statuses(), func(st backend.Status) bool {
+		return !st.Final() && l.counts[statusIndex(st)] > 0 && (len(q.Statuses) == 0 || slices.Contains(q.Statuses, st))
+	})
+}
+
+// lastByEnd returns up to max tasks after a cursor by end, of those that have not ended, or of all. It looks at all of
+// the query's time range.
+func (l *taskList) lastByEnd(q backend.TaskQuery, from cursor, max int, all bool) []*record {
+	before := func(a, b *record) int { return cursorOf(&b.Task, q.Sort).compare(cursorOf(&a.Task, q.Sort)) }
+	var found []*record
+	full := false // the first max of found are in order, and others must come before the last of them
+	for _, r := range l.between(q) {
+		if !all && r.Status.Final() || !matches(r, q) || from.id != "" && cursorOf(&r.Task, q.Sort).compare(from) >= 0 ||
+			full && before(r, found[max-1]) > 0 {
+			continue
+		}
+		if found = append(found, r); len(found) >= 2*max {
+			slices.SortFunc(found, before)
+			found, full = found[:max], true
+		}
+	}
+	slices.SortFunc(found, before)
+	return found[:min(len(found), max)]
 }
 
 // A cursor is the position of a task in a sorted list.
@@ -175,14 +243,14 @@ type cursor struct {
 	id string
 }
 
-func cursorOf(r *record, sort backend.TaskSort) cursor {
+func cursorOf(t *backend.Task, sort backend.TaskSort) cursor {
 	if sort == backend.SortEnded {
-		if r.Ended.IsZero() {
-			return cursor{-never, r.ID}
+		if t.Ended.IsZero() {
+			return cursor{-never, t.ID}
 		}
-		return cursor{r.Ended.UnixNano(), r.ID}
+		return cursor{t.Ended.UnixNano(), t.ID}
 	}
-	return cursor{r.Created.UnixNano(), r.ID}
+	return cursor{t.Created.UnixNano(), t.ID}
 }
 
 func (c cursor) compare(d cursor) int {

@@ -13,8 +13,10 @@
 //
 // One mutex guards the store. A single function, transition, changes the status of tasks and follows the state table of
 // package backend. Hot paths are indexed: a queue keeps its ready tasks by weight and age, and the others by due time,
-// deadline and hint; a source keeps its subtasks and counts the live ones; an owner keeps its claims. Only a list
-// sorted by end time scans all tasks, so a store of a million tasks is as fast as one of a thousand.
+// deadline and hint, and those that failed by the code of their error; a source keeps its subtasks and counts the live
+// ones; an owner keeps its claims. So a store of a million tasks is as fast as one of a thousand. Only a list sorted by
+// end time scans tasks, if its page has some that have not ended, or is limited to a time range. A list with a filter
+// scans up to the bounds of package look.
 //
 // The clock is that of package time, and only callers wait: the store starts no goroutine, so it also works inside
 // testing/synctest. Changing the wall clock doesn't move due times.

@@ -137,8 +137,10 @@ func TestIndexesForgetDeletedTasks(t *testing.T) {
 				})
 				must(err)
 				for _, task := range tasks {
-					to := []backend.Status{backend.StatusRetrying, backend.StatusSuccess}[r.IntN(2)]
-					_, err := s.Settle(ctx, []backend.Settle{{ID: task.ID, Fence: task.Fence, Nonce: "n", To: to, Delay: time.Minute}})
+					to := []backend.Status{backend.StatusRetrying, backend.StatusSuccess, backend.StatusFailed}[r.IntN(3)]
+					why := &backend.TaskError{Code: []backend.Code{backend.ErrInternal, backend.Code(task.ID)}[r.IntN(2)]}
+					_, err := s.Settle(ctx, []backend.Settle{{ID: task.ID, Fence: task.Fence, Nonce: "n", To: to, Error: why,
+						Delay: time.Minute}})
 					must(err)
 				}
 			}

@@ -133,13 +133,20 @@ func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCr
 
 // expireClaim ends the claim that an expired owner holds on a task (rows 7 and 10).
 func (s *store) expireClaim(r *record, loss *backend.Loss, now timestamp) {
-	if r.stopping {
+	if r.Stopping {
 		r.Error = reasonError(nil, r.reason)
+		s.addAttempt(r, backend.AttemptStopped, r.Error, now)
 		s.transition(10, r, backend.StatusStopped, now)
 		return
 	}
 	freed := r.Task
-	if wait := loss.Free(&freed); wait > 0 {
+	wait := loss.Free(&freed)
+	var why *backend.TaskError
+	if freed.Status == backend.StatusFailed {
+		why = freed.Error
+	}
+	s.addAttempt(r, backend.AttemptLost, why, now)
+	if wait > 0 {
 		r.setDelay(wait, now)
 	}
 	r.Attempt, r.Crashes, r.Suspect, r.Error = freed.Attempt, freed.Crashes, freed.Suspect, freed.Error
@@ -187,7 +194,7 @@ func (s *store) Owned(ctx context.Context, name string) ([]backend.Owned, error)
 	}
 	owned := make([]backend.Owned, len(o.running))
 	for i, r := range o.running {
-		owned[i] = backend.Owned{ID: r.ID, Queue: r.Queue, Fence: r.Fence, Stopping: r.stopping}
+		owned[i] = backend.Owned{ID: r.ID, Queue: r.Queue, Fence: r.Fence, Stopping: r.Stopping}
 	}
 	return owned, nil
 }

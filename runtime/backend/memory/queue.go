@@ -28,7 +28,8 @@ type queue struct {
 	expiry       timeline                  // by deadline, of all tasks that have one and have not ended
 	keys         map[string]*record        // live tasks by unique key
 	tasks        taskList
-	ended        endedTrees // trees whose root is of this queue
+	failed       map[backend.Code]*taskList // failed tasks by the code of their error
+	ended        endedTrees                 // trees whose root is of this queue
 
 	// Ready tasks that need a hint, and the others by when they need the next one. nil until the first Promote.
 	needHint *priorityQueue

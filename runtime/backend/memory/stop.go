@@ -61,8 +61,8 @@ func (s *store) stopTask(r *record, reason string) bool {
 	case r.Status != backend.StatusRunning:
 		r.Error = reasonError(nil, reason)
 		s.transition(9, r, backend.StatusStopped, s.now())
-	case !r.stopping:
-		r.stopping, r.reason = true, reason
+	case !r.Stopping:
+		r.Stopping, r.reason = true, reason
 		if r.siblings != nil {
 			r.siblings.stopping++
 			s.updateUnfinished(r.siblings)

@@ -21,8 +21,9 @@ type store struct {
 	owners     map[string]*owner
 	sets       map[string]*set // by source, which may not exist
 	unfinished map[*set]struct{}
-	slab       []record     // preallocated records
-	seed       maphash.Seed // of the hashes of nonces
+	slab       []record          // preallocated records
+	attempts   []backend.Attempt // preallocated first attempts
+	seed       maphash.Seed      // of the hashes of nonces
 
 	check func(row int, from, to backend.Status) // called at each transition; for tests
 }
@@ -88,13 +89,12 @@ type record struct {
 	hints       int   // sent since it last began to wait
 	hinted      int64 // when the last hint was sent
 
-	claim    *claim // the claim that runs it, or nil
-	claimed  int    // index in its owner's running
-	fanIn    bool   // set by the last claim
-	stopping bool
-	reason   string
-	settled  bool   // the last claim was settled, with this nonce
-	nonce    uint64 // its hash: one string per task would be work for the garbage collector
+	claim   *claim // the claim that runs it, or nil
+	claimed int    // index in its owner's running
+	fanIn   bool   // set by the last claim
+	reason  string
+	settled bool   // the last claim was settled, with this nonce
+	nonce   uint64 // its hash: one string per task would be work for the garbage collector
 
 	children *set    // its subtasks
 	siblings *set    // the set it belongs to
@@ -247,11 +247,12 @@ func (s *store) deleteTask(r *record) {
 	r.queue.removeWaiting(r, false)
 	r.removeExpiry()
 	r.queue.tasks.countDeleted(r)
+	r.queue.removeFailed(r)
 	if r.siblings != nil {
 		r.siblings.tasks.countDeleted(r)
 	}
 	r.Payload, r.Result, r.Progress, r.Log = nil, nil, nil, nil // its slab may outlive it
-	r.Metadata, r.Error = nil, nil
+	r.Metadata, r.Error, r.Attempts = nil, nil, nil
 }
 
 // removeExpiry marks the task's entry in its queue's expiry as stale.

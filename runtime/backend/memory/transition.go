@@ -26,6 +26,7 @@ func (s *store) transition(row int, r *record, to backend.Status, now timestamp)
 	case to.Final():
 		s.endTask(r, now)
 	case from == backend.StatusRunning:
+		r.Instance, r.IP = "", ""
 		r.hints = 0
 		r.queue.addWaiting(r, now.at)
 	}
@@ -35,6 +36,13 @@ func (s *store) transition(row int, r *record, to backend.Status, now timestamp)
 func (s *store) endTask(r *record, now timestamp) {
 	r.Ended, r.Gated = now.wall, false
 	r.queue.releaseKey(r)
+	r.queue.tasks.ended.add(r)
+	if r.siblings != nil {
+		r.siblings.tasks.ended.add(r)
+	}
+	if r.Status == backend.StatusFailed {
+		r.queue.addFailed(r)
+	}
 	r.removeExpiry()
 	if r.siblings != nil && !r.uncommitted {
 		r.siblings.live--

@@ -188,6 +188,26 @@ func (s *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	return list, err
 }
 
+// Latest implements backend.Docs.
+func (s *docs) Latest(ctx context.Context, prefix, before string, max int) ([]backend.Doc, error) {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil || max <= 0 {
+		return nil, err
+	}
+	end := prefix + "\U0010FFFF" // the last code point
+	if before != "" {
+		end = min(end, before)
+	}
+	found, err := findIn[storedDoc](ctx, s.Client, s.docs, m{"_id": m{"$gte": prefix, "$lt": end}},
+		options.Find().SetSort(d{desc("_id")}).SetLimit(int64(max)))
+	list := make([]backend.Doc, len(found))
+	for i, p := range found {
+		list[i] = p.doc()
+	}
+	return list, err
+}
+
 // Delete implements backend.Docs.
 func (s *docs) Delete(ctx context.Context, name string, rev int64) error {
 	ctx, done, err := s.begin(ctx)

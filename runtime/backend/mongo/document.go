@@ -19,62 +19,64 @@ import (
 // A document is a task as stored. Times are nanoseconds since 1970 by the server's clock; 0 or absent means none.
 // Fields marked with "while" exist only in that state; the write that ends the state removes them.
 type document struct {
-	ID                string   `bson:"_id"`
-	Queue             string   `bson:"queue"`
-	Status            string   `bson:"status"`
-	Weight            int      `bson:"weight"`
-	Payload           []byte   `bson:"payload,omitempty"`
-	Fingerprint       string   `bson:"fingerprint,omitempty"`
-	Result            []byte   `bson:"result,omitempty"`
-	Error             *failure `bson:"error,omitempty"`
-	Progress          []byte   `bson:"progress,omitempty"`
-	Log               []string `bson:"log,omitempty"`
-	Attempt           int      `bson:"attempt"`
-	Crashes           int      `bson:"crashes"`
-	Fence             int64    `bson:"fence"`
-	MaxCrashes        int      `bson:"max_crashes,omitempty"`
-	Suspect           *suspect `bson:"suspect,omitempty"`
-	Batch             string   `bson:"batch,omitempty"`
-	OnFailure         string   `bson:"on_failure,omitempty"`
-	DoneOf            string   `bson:"done_of,omitempty"`
-	RetryOf           string   `bson:"retry_of,omitempty"`
-	RetriedBy         string   `bson:"retried_by,omitempty"`
-	WrongVersionSince int64    `bson:"wrong_since,omitempty"`
-	UniqueKey         string   `bson:"unique_key,omitempty"`
-	Timeout           int64    `bson:"timeout,omitempty"`
-	Retries           *int     `bson:"retries,omitempty"`
-	Trace             string   `bson:"trace,omitempty"`
-	Metadata          metadata `bson:"metadata,omitempty"`
-	Allow             []string `bson:"allow,omitempty"`
-	Created           int64    `bson:"created"` // also its age
-	Due               int64    `bson:"due"`
-	Deadline          int64    `bson:"deadline,omitempty"`
-	Started           int64    `bson:"started,omitempty"`
-	Ended             int64    `bson:"ended,omitempty"`
-	Subtasks          *counts  `bson:"subtasks,omitempty"` // of a finished set
-	TopLevel          bool     `bson:"top,omitempty"`      // neither a subtask nor <source>/done
-	Kin               *kin     `bson:"kin,omitempty"`      // of a subtask
-	FailFast          string   `bson:"fast,omitempty"`     // the source of a fail-fast subtask
-	Mark              string   `bson:"mark,omitempty"`     // of the last write to several documents
-	Settled           string   `bson:"settled,omitempty"`  // nonce of the settle that ended the last claim
-	Reason            string   `bson:"reason,omitempty"`   // of a stop request
-	FanIn             bool     `bson:"fan_in,omitempty"`   // set by the last claim
-	Generation        int64    `bson:"generation,omitempty"`
-	Renewed           int64    `bson:"renewed,omitempty"`   // when its batch was inserted again; in one task of the batch
-	Committed         int64    `bson:"committed,omitempty"` // when it was added to its source's set
-	Expiry            *expiry  `bson:"expires,omitempty"`   // while not final: its deadline
-	Key               string   `bson:"key,omitempty"`       // while not final: queue and unique key
-	LineState         int      `bson:"place,omitempty"`     // while it waits and its gate is open: ready or delayed
-	Mismatch          string   `bson:"unfit,omitempty"`     // while not final and wrong_since is set: queue, fingerprint
-	WakeAt            int64    `bson:"wake,omitempty"`      // while delayed: its due time
-	Hints             int      `bson:"hints,omitempty"`     // while it waits: hints sent
-	HintDue           int64    `bson:"hint_due,omitempty"`  // while it waits: when the next hint is due
-	Owner             string   `bson:"owner,omitempty"`     // while it runs
-	Nonce             string   `bson:"nonce,omitempty"`     // while it runs: of the claim
-	Stopping          bool     `bson:"stopping,omitempty"`  // while it runs
-	Held              string   `bson:"held,omitempty"`      // while not committed: its batch
-	Gated             string   `bson:"shut,omitempty"`      // while committed and gated: its source
-	Live              string   `bson:"live,omitempty"`      // while committed and not final: its source
+	ID                string    `bson:"_id"`
+	Queue             string    `bson:"queue"`
+	Status            string    `bson:"status"`
+	Weight            int       `bson:"weight"`
+	Payload           []byte    `bson:"payload,omitempty"`
+	Fingerprint       string    `bson:"fingerprint,omitempty"`
+	Result            []byte    `bson:"result,omitempty"`
+	Error             *failure  `bson:"error,omitempty"`
+	Progress          []byte    `bson:"progress,omitempty"`
+	Log               []string  `bson:"log,omitempty"`
+	Attempt           int       `bson:"attempt"`
+	Attempts          []attempt `bson:"attempts,omitempty"` // without the one that runs or has ended the task
+	Claimer           *claimer  `bson:"claimer,omitempty"`  // of the attempt that runs or has ended the task
+	Crashes           int       `bson:"crashes"`
+	Fence             int64     `bson:"fence"`
+	MaxCrashes        int       `bson:"max_crashes,omitempty"`
+	Suspect           *suspect  `bson:"suspect,omitempty"`
+	Batch             string    `bson:"batch,omitempty"`
+	OnFailure         string    `bson:"on_failure,omitempty"`
+	DoneOf            string    `bson:"done_of,omitempty"`
+	RetryOf           string    `bson:"retry_of,omitempty"`
+	RetriedBy         string    `bson:"retried_by,omitempty"`
+	WrongVersionSince int64     `bson:"wrong_since,omitempty"`
+	UniqueKey         string    `bson:"unique_key,omitempty"`
+	Timeout           int64     `bson:"timeout,omitempty"`
+	Retries           *int      `bson:"retries,omitempty"`
+	Trace             string    `bson:"trace,omitempty"`
+	Metadata          metadata  `bson:"metadata,omitempty"`
+	Allow             []string  `bson:"allow,omitempty"`
+	Created           int64     `bson:"created"` // also its age
+	Due               int64     `bson:"due"`
+	Deadline          int64     `bson:"deadline,omitempty"`
+	Started           int64     `bson:"started,omitempty"`
+	Ended             int64     `bson:"ended,omitempty"`
+	Subtasks          *counts   `bson:"subtasks,omitempty"` // of a finished set
+	TopLevel          bool      `bson:"top,omitempty"`      // neither a subtask nor <source>/done
+	Kin               *kin      `bson:"kin,omitempty"`      // of a subtask
+	FailFast          string    `bson:"fast,omitempty"`     // the source of a fail-fast subtask
+	Mark              string    `bson:"mark,omitempty"`     // of the last write to several documents
+	Settled           string    `bson:"settled,omitempty"`  // nonce of the settle that ended the last claim
+	Reason            string    `bson:"reason,omitempty"`   // of a stop request
+	FanIn             bool      `bson:"fan_in,omitempty"`   // set by the last claim
+	Generation        int64     `bson:"generation,omitempty"`
+	Renewed           int64     `bson:"renewed,omitempty"`   // when its batch was inserted again; in one task of the batch
+	Committed         int64     `bson:"committed,omitempty"` // when it was added to its source's set
+	Expiry            *expiry   `bson:"expires,omitempty"`   // while not final: its deadline
+	Key               string    `bson:"key,omitempty"`       // while not final: queue and unique key
+	LineState         int       `bson:"place,omitempty"`     // while it waits and its gate is open: ready or delayed
+	Mismatch          string    `bson:"unfit,omitempty"`     // while not final and wrong_since is set: queue, fingerprint
+	WakeAt            int64     `bson:"wake,omitempty"`      // while delayed: its due time
+	Hints             int       `bson:"hints,omitempty"`     // while it waits: hints sent
+	HintDue           int64     `bson:"hint_due,omitempty"`  // while it waits: when the next hint is due
+	Owner             string    `bson:"owner,omitempty"`     // while it runs
+	Nonce             string    `bson:"nonce,omitempty"`     // while it runs: of the claim
+	Stopping          bool      `bson:"stopping,omitempty"`  // while it runs
+	Held              string    `bson:"held,omitempty"`      // while not committed: its batch
+	Gated             string    `bson:"shut,omitempty"`      // while committed and gated: its source
+	Live              string    `bson:"live,omitempty"`      // while committed and not final: its source
 
 	// Fields of sources.
 	SpawnRev    int64    `bson:"spawn_rev,omitempty"` // incremented by each commit
@@ -94,6 +96,70 @@ type document struct {
 type mark struct {
 	Batch  string `bson:"batch"`
 	Number int64  `bson:"number"`
+}
+
+// A claimer is the instance that has claimed a task. Programs of older versions neither set nor remove it, so it only
+// counts if At is the task's start.
+type claimer struct {
+	At       int64  `bson:"at"`
+	Instance string `bson:"instance,omitempty"`
+	IP       string `bson:"ip,omitempty"`
+}
+
+// An attempt is a [backend.Attempt] as stored.
+type attempt struct {
+	Number   int    `bson:"n"`
+	Fence    int64  `bson:"fence"`
+	Instance string `bson:"instance,omitempty"`
+	IP       string `bson:"ip,omitempty"`
+	Started  int64  `bson:"started"`
+	Ended    int64  `bson:"ended"`
+	Outcome  string `bson:"outcome"`
+	Code     string `bson:"code,omitempty"`
+	Message  string `bson:"message,omitempty"`
+}
+
+// endedAttempt returns the attempt of a claimed task that ends now. It needs the document's fence, attempt, started and
+// claimer.
+func (x *document) endedAttempt(now int64, outcome backend.AttemptOutcome, why *failure) *attempt {
+	a := &attempt{Number: x.Attempt, Fence: x.Fence, Started: x.Started, Ended: now, Outcome: string(outcome)}
+	if c := x.currentClaimer(); c != nil {
+		a.Instance, a.IP = c.Instance, c.IP
+	}
+	if why != nil {
+		a.Code, a.Message = why.Code, backend.Text(why.Message, backend.MaxAttemptMessage)
+	}
+	return a
+}
+
+// currentClaimer returns the claimer of the last claim, or nil if the program that made it did not store it.
+func (x *document) currentClaimer() *claimer {
+	if x.Claimer == nil || x.Claimer.At != x.Started {
+		return nil
+	}
+	return x.Claimer
+}
+
+// setAttempts sets the fields of a task that tell where it runs and has run. An attempt that has ended the task is not
+// stored: it follows from the task.
+func (x *document) setAttempts(t *backend.Task) {
+	t.Stopping = x.Stopping && t.Status == backend.StatusRunning
+	for _, a := range x.Attempts {
+		t.Attempts = append(t.Attempts, backend.Attempt{
+			Attempt: a.Number, Fence: a.Fence, Instance: a.Instance, IP: a.IP, Started: instant.Time(a.Started),
+			Ended: instant.Time(a.Ended), Outcome: backend.AttemptOutcome(a.Outcome), Code: backend.Code(a.Code),
+			Message: a.Message,
+		})
+	}
+	c := x.currentClaimer()
+	if c == nil || t.Status != backend.StatusRunning && !t.Status.Final() {
+		return
+	}
+	t.Instance, t.IP = c.Instance, c.IP
+	if n := len(t.Attempts); t.Status.Final() && (n == 0 || t.Attempts[n-1].Fence != t.Fence) {
+		t.Attempts = backend.AppendAttempt(t.Attempts,
+			backend.NewAttempt(t, t.Ended, backend.OutcomeOf(t.Status), t.Error))
+	}
 }
 
 type metadata map[string]string
@@ -200,6 +266,7 @@ func (x *document) task() backend.Task {
 		// The owner that stops a running task doesn't know the reason; the stop request stored it.
 		t.Error = &backend.TaskError{Code: backend.ErrAborted, Message: x.Reason}
 	}
+	x.setAttempts(&t)
 	if n := x.Subtasks; n != nil {
 		t.Subtasks = &backend.SubtaskCounts{
 			Total: n.Total, Succeeded: n.Succeeded, Failed: n.Failed, Stopped: n.Stopped, Finished: instant.Time(n.Finished),
@@ -240,7 +307,7 @@ func (c *Client) find(ctx context.Context, filter m, opts ...options.Lister[opti
 // findHeads is find without potentially large fields.
 func (c *Client) findHeads(ctx context.Context, filter m) ([]*document, error) {
 	return c.find(ctx, filter, options.Find().SetProjection(m{"payload": 0, "result": 0, "progress": 0, "log": 0,
-		"metadata": 0, "error.details": 0}))
+		"metadata": 0, "error.details": 0, "attempts": 0}))
 }
 
 func findIn[T any](

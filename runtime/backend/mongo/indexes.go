@@ -28,6 +28,9 @@ func (x m) MarshalBSON() ([]byte, error) {
 func asc(field string) bson.E  { return bson.E{Key: field, Value: 1} }
 func desc(field string) bson.E { return bson.E{Key: field, Value: -1} }
 
+// onlyFailed is the filter for failed tasks.
+var onlyFailed = m{"status": "failed"}
+
 // above returns the filter for documents with a greater value of a field.
 func above(field string, value any) m { return m{field: m{"$gt": value}} }
 
@@ -47,6 +50,12 @@ var indexes = []struct {
 	// Lists by creation, of one queue or all. A query without statuses uses all seven.
 	{"list", d{asc("queue"), asc("status"), asc("created"), asc("_id")}, false, false, nil},
 	{"list_all", d{asc("status"), asc("created"), asc("_id")}, false, false, nil},
+	// Failed tasks by the code of their errors, of one queue or all, by creation and by end.
+	{"codes", d{asc("queue"), asc("error.code"), asc("created"), asc("_id")}, false, false, onlyFailed},
+	{"codes_all", d{asc("error.code"), asc("created"), asc("_id")}, false, false, onlyFailed},
+	{"codes_ended", d{asc("queue"), asc("error.code"), asc("ended"), asc("created"), asc("_id")}, false, false,
+		onlyFailed},
+	{"codes_all_ended", d{asc("error.code"), asc("ended"), asc("created"), asc("_id")}, false, false, onlyFailed},
 	// Candidates for purging, and lists by end.
 	{"finals", d{asc("top"), asc("queue"), asc("ended"), asc("created"), asc("_id")}, false, false, nil},
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
+	"github.com/afgen/afgen/runtime/backend/internal/look"
 )
 
 // List implements backend.Store. All orders use an index, except for the order by end of one task's subtasks. The total
@@ -29,18 +30,46 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err != nil {
 		return page, err
 	}
-	total, err := s.tasks.CountDocuments(ctx, matching(q, q.Statuses),
-		options.Count().SetLimit(backend.MaxTotal+1).SetHint(listIndex(q)))
-	if err != nil {
-		return page, s.wrapError(ctx, err, backend.OutcomeNotSent)
-	}
 	list := s.listByCreation
 	if q.Sort == backend.SortEnded {
 		list = s.listByEnd
 	}
+	if !q.Filter.IsZero() {
+		return look.Page(ctx, q, func(ctx context.Context, limit, bytes int, after string) ([]backend.Task, string, error) {
+			part := q
+			part.Limit, part.Bytes, part.Filter = limit, bytes, backend.TaskFilter{}
+			from, err := parseCursor(after)
+			if err != nil {
+				return nil, "", err
+			}
+			found, more, err := list(ctx, part, from)
+			if err != nil || !more {
+				return tasksOf(found), "", err
+			}
+			return tasksOf(found), cursorOf(found[len(found)-1]), nil
+		}, cursorOfTask)
+	}
+	// The total takes longer than the page, so both are read at the same time.
+	var total int64
+	var countErr error
+	counted := make(chan struct{})
+	counting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer close(counted)
+		total, countErr = s.tasks.CountDocuments(counting, matching(q, q.Statuses),
+			options.Count().SetLimit(backend.MaxTotal+1).SetHint(listIndex(q)))
+	}()
 	found, more, err := list(ctx, q, from)
 	if err != nil {
+		cancel()
+	}
+	<-counted
+	switch {
+	case err != nil:
 		return page, err
+	case countErr != nil:
+		return page, s.wrapError(ctx, countErr, backend.OutcomeNotSent)
 	}
 	page.Total, page.AtLeast = backend.BoundedTotal(int(total))
 	if more {
@@ -117,8 +146,11 @@ func (s *store) listEnded(ctx context.Context, q backend.TaskQuery, final []back
 	}
 	filter["ended"] = ended
 	order := d{desc("ended"), desc(created), desc("_id")}
-	if q.Source != "" {
+	switch {
+	case q.Source != "":
 		return s.page(ctx, q, filter, order, listIndex(q))
+	case q.Code != "":
+		return s.page(ctx, q, filter, order, listIndex(q)+"_ended")
 	}
 	filter["top"] = m{"$in": []any{true, nil}} // any: the index begins with it
 	queues := []string{q.Queue}
@@ -198,6 +230,10 @@ func listIndex(q backend.TaskQuery) string {
 	switch {
 	case q.Source != "":
 		return "subtasks"
+	case q.Code != "" && q.Queue != "":
+		return "codes"
+	case q.Code != "":
+		return "codes_all"
 	case q.Queue != "":
 		return "list"
 	}
@@ -257,6 +293,9 @@ func matching(q backend.TaskQuery, wanted []backend.Status) m {
 	if len(wanted) > 0 || q.Source == "" {
 		filter["status"] = m{"$in": statuses}
 	}
+	if q.Code != "" {
+		filter["error.code"], filter["status"] = string(q.Code), string(backend.StatusFailed)
+	}
 	return filter
 }
 
@@ -266,8 +305,19 @@ type cursor struct {
 	id             string
 }
 
-func cursorOf(x *document) string {
-	return strconv.FormatInt(x.Ended, 36) + " " + strconv.FormatInt(x.Created, 36) + " " + x.ID
+func cursorOf(x *document) string { return cursorText(x.Ended, x.Created, x.ID) }
+
+// cursorOfTask is cursorOf for a task.
+func cursorOfTask(t *backend.Task) string {
+	ended := int64(0)
+	if !t.Ended.IsZero() {
+		ended = instant.Of(t.Ended)
+	}
+	return cursorText(ended, instant.Of(t.Created), t.ID)
+}
+
+func cursorText(ended, created int64, id string) string {
+	return strconv.FormatInt(ended, 36) + " " + strconv.FormatInt(created, 36) + " " + id
 }
 
 // parseCursor returns nil for the first page.

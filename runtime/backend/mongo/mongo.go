@@ -5,9 +5,9 @@
 //	store, docs := c.Store(), c.Docs()
 //
 // It needs MongoDB 5 or later, standalone or as a replica set. It uses only commands that compatible servers share:
-// find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound and sparse
-// indexes. It uses no transactions except those of the caller (tx.go), no change streams, no update pipelines, and no
-// partial or TTL indexes.
+// find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound, sparse and partial
+// indexes. It uses no transactions except those of the caller (tx.go), no change streams, no update pipelines, and no TTL
+// indexes.
 //
 // # One document per task
 //
@@ -78,6 +78,11 @@ type Config struct {
 	ConnectTimeout time.Duration // 0: from the URI, or 5 s
 	// Patience is how long an operation waits for an unreachable server; 0 means 3 s.
 	Patience time.Duration
+
+	// Observer opens the database without writing: missing indexes are not created, so that lists need a database that a
+	// program of this version has used. The user needs no permission but to find; a write that is refused returns
+	// ErrPermissionDenied.
+	Observer bool
 
 	Logger  *slog.Logger          // nil discards messages
 	Monitor *event.CommandMonitor // receives all commands, for tests
@@ -245,7 +250,7 @@ func (c *Client) Prepare(ctx context.Context) error {
 	if err == nil {
 		err = c.checkPermissions(ctx)
 	}
-	if err == nil {
+	if err == nil && !c.config.Observer {
 		err = c.createIndexes(ctx)
 	}
 	c.mu.Lock()

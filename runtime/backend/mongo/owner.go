@@ -215,7 +215,8 @@ func (c *Client) freeClaims(ctx context.Context, filter m, l *backend.Loss) ([]*
 	var ids []string
 	for {
 		found, err := c.find(ctx, filter, options.Find().SetLimit(chunk).SetProjection(m{
-			"fence": 1, "crashes": 1, "max_crashes": 1, "suspect": 1, "started": 1, "stopping": 1,
+			"fence": 1, "crashes": 1, "max_crashes": 1, "suspect": 1, "started": 1, "stopping": 1, "attempt": 1,
+			"claimer": 1,
 		}))
 		if err != nil {
 			return nil, err
@@ -267,13 +268,16 @@ func lossChange(x *document, l *backend.Loss, now int64) change {
 	t := x.task()
 	wait := l.Free(&t)
 	u := requeueChange(t.Status)
+	var why *failure
 	switch {
 	case t.Status == backend.StatusFailed:
-		u = failChange(t.Status, now, failureOf(t.Error))
+		why = failureOf(t.Error)
+		u = failChange(t.Status, now, why)
 		u.inc = m{}
 	case wait > 0:
 		u = u.waitUntil(now+int64(wait), now)
 	}
+	u.push = x.endedAttempt(now, backend.AttemptLost, why)
 	u.inc["attempt"] = -1
 	u.set["crashes"] = t.Crashes
 	if s := suspectOf(&t); s != nil {

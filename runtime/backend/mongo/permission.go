@@ -46,22 +46,26 @@ func (c *Client) checkPermissions(ctx context.Context) error {
 	if err := bson.Unmarshal(raw, &status); err != nil || len(status.AuthInfo.Privileges) == 0 {
 		return nil
 	}
-	if missing := missing(status.AuthInfo.Privileges, c.config.Database); len(missing) > 0 {
+	if missing := missing(status.AuthInfo.Privileges, c.config.Database, c.config.Observer); len(missing) > 0 {
 		return backend.Errorf(backend.ErrPermissionDenied, "MongoDB at %s: the user lacks permission to %s", c.config.Address,
 			strings.Join(missing, ", to ")).With(backend.OutcomeNotSent)
 	}
 	return nil
 }
 
-// missing returns the required actions that the privileges don't grant.
-func missing(privileges []privilege, database string) (all []string) {
+// missing returns the required actions that the privileges don't grant. An observer needs only to find.
+func missing(privileges []privilege, database string, observer bool) (all []string) {
 	covers := func(p privilege, collection string) bool {
 		is := func(name *string, want string) bool { return name != nil && (*name == "" || *name == want) }
 		return p.Resource.AnyResource || is(p.Resource.DB, database) && is(p.Resource.Collection, collection)
 	}
 	for _, n := range needed {
 		var lacks []string
-		for _, action := range n.actions {
+		actions := n.actions
+		if observer {
+			actions = []string{"find"}
+		}
+		for _, action := range actions {
 			if !slices.ContainsFunc(privileges, func(p privilege) bool {
 				return covers(p, n.collection) && (slices.Contains(p.Actions, action) || slices.Contains(p.Actions, "anyAction"))
 			}) {

@@ -1,7 +1,9 @@
 package mongo
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -39,8 +41,11 @@ func TestMissingPermissionsAreNamed(t *testing.T) {
 		if err := bson.UnmarshalExtJSON([]byte(`{"privileges": [`+test.privileges+`]}`), false, &answer); err != nil {
 			t.Fatal(name, err)
 		}
-		if got := missing(answer.Privileges, "shop"); !slices.Equal(got, test.want) {
+		if got := missing(answer.Privileges, "shop", false); !slices.Equal(got, test.want) {
 			t.Errorf("%s: missing %q, want %q", name, got, test.want)
+		}
+		if got := missing(answer.Privileges, "shop", true); (got != nil) != strings.Contains(fmt.Sprint(test.want), "find") {
+			t.Errorf("%s: an observer lacks %q", name, got)
 		}
 	}
 }

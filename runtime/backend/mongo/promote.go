@@ -83,6 +83,7 @@ func (c *Client) failExpired(ctx context.Context, queue string) (failed []*docum
 	if len(late) > 0 {
 		u := failChange(backend.StatusFailed, now,
 			&failure{Code: string(backend.ErrDeadlineExceeded), Message: "its deadline passed before it could run"})
+		u.unset = append(u.unset, "claimer") // of an older program, which does not remove it
 		if failed, err = c.transition(ctx, idsOf(late), m{"status": m{"$in": waitingStatuses}, "expires.at": m{"$lte": now}},
 			u); err != nil {
 			return nil, 0, err

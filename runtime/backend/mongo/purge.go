@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 const (
 	ownerTTL  = 24 * time.Hour // how long expired owners are kept
 	lateClaim = time.Minute    // longer than a claim takes
+
+	always = math.MaxInt64 // later than any end of a task
 )
 
 // Purge implements backend.Store. A source and its subtasks form a tree. A tree's age is that of its last end; it

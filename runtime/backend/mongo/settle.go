@@ -29,7 +29,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if err != nil {
 		return nil, err
 	}
-	mismatches, err := s.mismatchKeys(ctx, settles)
+	returned, err := s.returned(ctx, settles)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	// Three rounds suffice, since a set of subtasks is never removed, nor is the stop request of a running task. The limit
 	// is a safety net.
 	for round := 0; len(remaining) > 0 && round < 10; round++ {
-		all, err := s.writeSettles(ctx, settles, remaining, mismatches, round > 0)
+		all, err := s.writeSettles(ctx, settles, remaining, returned, round > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +65,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 // of one claim often are equal. No update is one that the driver may repeat: the server would record each of them in
 // the session, and the settle's nonce tells what an earlier try has done.
 func (c *Client) writeSettles(
-	ctx context.Context, settles []backend.Settle, which []int, mismatches map[string]string, withSubtasks bool,
+	ctx context.Context, settles []backend.Settle, which []int, returned map[string]*document, withSubtasks bool,
 ) (all bool, err error) {
 	now := c.clock.now()
 	type group struct {
@@ -77,7 +77,7 @@ func (c *Client) writeSettles(
 	members := map[group][]string{}
 	for _, i := range which {
 		e := &settles[i]
-		update, err := bson.Marshal(settleChange(e, mismatches[e.ID], now).update())
+		update, err := bson.Marshal(settleChange(e, returned[e.ID], now).update())
 		if err != nil {
 			return false, backend.Errorf(backend.ErrInternal, "encoding the settle of task %q: %w", e.ID, err)
 		}
@@ -117,28 +117,30 @@ func (c *Client) writeSettles(
 	return !again && r.MatchedCount == int64(len(which)), nil
 }
 
-// mismatchKeys returns the unfit field, by ID, of tasks whose payloads could not be decoded. Usually there are none.
-func (c *Client) mismatchKeys(ctx context.Context, settles []backend.Settle) (map[string]string, error) {
+// returned reads the tasks, by ID, that settles make wait again or whose payloads could not be decoded: their attempts
+// are stored, and an update can't copy fields. Usually there are none. What it reads does not change during a claim.
+func (c *Client) returned(ctx context.Context, settles []backend.Settle) (map[string]*document, error) {
 	var ids []string
 	for i := range settles {
-		if settles[i].Payload == backend.PayloadWrongVersion {
+		if !settles[i].To.Final() || settles[i].Payload == backend.PayloadWrongVersion {
 			ids = append(ids, settles[i].ID)
 		}
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	found, err := c.find(ctx, m{"_id": m{"$in": ids}}, options.Find().SetProjection(m{"queue": 1, "fingerprint": 1}))
-	keys := make(map[string]string, len(found))
+	found, err := c.find(ctx, m{"_id": m{"$in": ids}}, options.Find().SetProjection(m{
+		"queue": 1, "fingerprint": 1, "fence": 1, "attempt": 1, "started": 1, "claimer": 1,
+	}))
+	byID := make(map[string]*document, len(found))
 	for _, x := range found {
-		keys[x.ID] = uniqueKeyOf(x.Queue, x.Fingerprint)
+		byID[x.ID] = x
 	}
-	return keys, err
+	return byID, err
 }
 
-// settleChange returns the change of a settle (rows 3 to 6 and 10). mismatch is the unfit field of a task whose payload
-// could not be decoded.
-func settleChange(e *backend.Settle, mismatch string, now int64) change {
+// settleChange returns the change of a settle (rows 3 to 6 and 10). x is the task as returned has read it, or nil.
+func settleChange(e *backend.Settle, x *document, now int64) change {
 	var u change
 	switch e.To {
 	case backend.StatusSuccess:
@@ -171,12 +173,16 @@ func settleChange(e *backend.Settle, mismatch string, now int64) change {
 		}
 	case e.Payload == backend.PayloadWrongVersion:
 		u.min = m{"wrong_since": now}
-		if live {
-			u.set["unfit"] = mismatch
+		if live && x != nil {
+			u.set["unfit"] = uniqueKeyOf(x.Queue, x.Fingerprint)
 		}
 		if e.To == backend.StatusWaiting {
 			u.set["error"] = failureOf(e.Error)
 		}
+	}
+	if live := !e.To.Final(); live && x != nil {
+		why, _ := u.set["error"].(*failure)
+		u.push = x.endedAttempt(now, backend.OutcomeOf(e.To), why)
 	}
 	if e.Clear {
 		u.unset = append(u.unset, "suspect")

@@ -67,6 +67,7 @@ func (c *Client) subtasksOf(ctx context.Context, sources []string) ([]string, er
 func (c *Client) stopTasks(ctx context.Context, ids []string, reason, mark string) ([]*document, error) {
 	for {
 		waiting := stopChange(c.clock.now())
+		waiting.unset = append(waiting.unset, "claimer") // of an older program, which does not remove it
 		waiting.set["reason"], waiting.set["mark"] = reason, mark
 		err := c.withinSizeLimit(ctx, func() []string { return ids }, func() error {
 			_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waitingStatuses}}, waiting.update())

@@ -20,7 +20,8 @@ func newMark() string { return rand.Text() }
 type change struct {
 	set   m
 	inc   m
-	min   m // lowers, or sets if absent
+	min   m        // lowers, or sets if absent
+	push  *attempt // an attempt that has ended
 	unset []string
 }
 
@@ -34,6 +35,9 @@ func (u change) update() m {
 	}
 	if len(u.min) > 0 {
 		update["$min"] = u.min
+	}
+	if u.push != nil {
+		update["$push"] = m{"attempts": m{"$each": []*attempt{u.push}, "$slice": -backend.KeptAttempts}}
 	}
 	if len(u.unset) > 0 {
 		gone := m{}
@@ -85,7 +89,7 @@ func requeueChange(to backend.Status) change {
 	return change{
 		set:   m{"status": string(to), "place": ready},
 		inc:   m{},
-		unset: []string{"hints", "hint_due", "owner", "nonce", "stopping"},
+		unset: []string{"hints", "hint_due", "owner", "nonce", "stopping", "claimer"},
 	}
 }
 

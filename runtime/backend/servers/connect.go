@@ -36,7 +36,7 @@ func (b *Backend) mongoConfig(env backend.Env) (mongo.Config, error) {
 	}
 	return mongo.Config{
 		URI: uri, Address: address, Database: c.DB, AppName: "afgen " + env.Instance.ID, TLS: secure, MaxPool: c.MaxPool,
-		ConnectTimeout: c.ConnectTimeout, Logger: env.Logger,
+		ConnectTimeout: c.ConnectTimeout, Logger: env.Logger, Observer: env.Observer,
 	}, nil
 }
 
