@@ -17,6 +17,7 @@ var countBehaviours = []behaviour{
 	{"queues_oldest_ready", oldestIsReady}, // tasks that can't be claimed don't count
 	{"ahead", ahead},                       // heavier tasks, and older ones of the same weight
 	{"ahead_of_batch", aheadOfBatch},       // tasks of one Insert are in an order, too
+	{"ahead_of_returned", aheadOfReturned}, // tasks that wait again keep their place
 	{"ahead_of_others", aheadOfOthers},     // of tasks that are not ready, as if they were
 	{"counts_are_bounded", boundedCounts},  // or exact
 }
@@ -191,6 +192,26 @@ func aheadOfBatch(w *world) {
 	for i := 0; i < len(tasks) && w.o.Overtake == 0; i++ {
 		w.same("claimed", ids(w.claim("q", "o", 1)), []string{order[i]})
 	}
+}
+
+func aheadOfReturned(w *world) {
+	var order []string
+	for range 12 {
+		order = append(order, w.add())
+		w.o.Sleep(time.Millisecond)
+	}
+	claimed := w.claim("q", "o", 9)
+	for i := range claimed { // in another order
+		w.settle(claimed[i*5%9], backend.StatusRetrying)
+	}
+	for i, id := range order {
+		w.wantAhead(id, i)
+	}
+	w.stop(order[0], false)
+	w.stop(order[4], false)
+	w.wantAhead(order[3], 2)
+	w.wantAhead(order[11], 9)
+	w.same("oldest", w.oldest("q"), w.get(order[1]).RunAt)
 }
 
 func aheadOfOthers(w *world) {

@@ -33,7 +33,6 @@ func (s *store) Adjust(ctx context.Context, a backend.Adjustment) (backend.Task,
 	}
 	if early {
 		r.setDelay(0, now)
-		r.hints = 0
 	}
 	if a.Weight != nil {
 		r.Weight = *a.Weight

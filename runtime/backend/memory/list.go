@@ -189,7 +189,7 @@ func (l *taskList) byCreation(q backend.TaskQuery, from cursor) []*record {
 func (l *taskList) byEnd(q backend.TaskQuery, from cursor) []*record {
 	var found []*record
 	inRange := !q.After.IsZero() || !q.Before.IsZero()
-	if !inRange && from.at != -never {
+	if !inRange {
 		ended := l.ended.all(byEnd)
 		n := len(ended)
 		if from.id != "" {
