@@ -257,6 +257,7 @@ func (p *pool) closeIfIdle() {
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
 	c := backend.Claim{
 		Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free,
+		Instance: p.e.Instance.ID, IP: p.e.Instance.IP,
 		FanIn: p.worker.FanIn, Networks: p.networks, MaxCrashes: p.worker.MaxCrashes,
 		OwnerChecked: true, // by start
 	}
