@@ -1,8 +1,16 @@
 package runtime
 
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
 // An ActionOption tells who makes a change and why: see [By] and [Reason]. It is an option of all methods of App that
 // change tasks, queues and jobs, so it is a [SubmitOption] for [App.RetryTask], a [LimitOption], a [JobOption] for
-// [App.PutJob], and a [BulkOption]. A change with [By] is recorded: see [App.Audit].
+// [App.PutJob], and a [BulkOption]. Submitting a task with one returns [ErrInvalidArgument]. A change with [By] is
+// recorded: see [App.Audit].
 type ActionOption func(*action)
 
 // An action is who makes a change and why.
@@ -16,21 +24,16 @@ func By(name string) ActionOption { return func(a *action) { a.By = name } }
 // error of a stopped task has it as its message.
 func Reason(text string) ActionOption { return func(a *action) { a.Reason = text } }
 
-func (f ActionOption) applySubmit(o *TaskOptions)   { f(&o.action) }
-func (f ActionOption) applySubtasks(o *TaskOptions) { f(&o.action) }
-func (f ActionOption) applyLimit(o *limitOptions)   { f(&o.action) }
-func (f ActionOption) applyJob(o *JobOptions)       { f(&o.action) }
-func (f ActionOption) applyBulk(o *bulkOptions)     { f(&o.action) }
+func (f ActionOption) applySubmit(o *TaskOptions)   { f.apply(&o.action) }
+func (f ActionOption) applySubtasks(o *TaskOptions) { f.apply(&o.action) }
+func (f ActionOption) applyLimit(o *limitOptions)   { f.apply(&o.action) }
+func (f ActionOption) applyJob(o *JobOptions)       { f.apply(&o.action) }
+func (f ActionOption) applyBulk(o *bulkOptions)     { f.apply(&o.action) }
 
-// actionOf returns the action of options, or an error if one is too long or not UTF-8.
-func actionOf(opts []ActionOption) (action, error) {
-	var a action
-	for _, opt := range opts {
-		if opt != nil {
-			opt(&a)
-		}
+func (f ActionOption) apply(a *action) {
+	if f != nil {
+		f(a)
 	}
-	return a, a.check()
 }
 
 const (
@@ -38,10 +41,67 @@ const (
 	maxReason = 1000
 )
 
+// check returns an error if a text is too long, or some stores would change it.
 func (a action) check() error {
 	if len(a.By) > maxBy || len(a.Reason) > maxReason {
 		return Errorf(ErrInvalidArgument, "by %.80q of %d bytes, reason %.80q of %d bytes: at most %d and %d are allowed",
 			a.By, len(a.By), a.Reason, len(a.Reason), maxBy, maxReason).With(OutcomeNotSent)
 	}
+	for what, text := range map[string]string{"by": a.By, "reason": a.Reason} {
+		if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
+			return Errorf(ErrInvalidArgument, "%s %+.80q is not UTF-8, or contains a NUL byte", what, text).With(OutcomeNotSent)
+		}
+	}
 	return nil
+}
+
+// acting returns the App's core, and the action of options. It returns an error if the action is invalid, or can't be
+// recorded.
+func (a *App) acting(opts []ActionOption) (*core, action, error) {
+	var act action
+	for _, opt := range opts {
+		opt.apply(&act)
+	}
+	c, err := a.activeFor(act)
+	return c, act, err
+}
+
+// activeFor is acting for options that are applied already.
+func (a *App) activeFor(act action) (*core, error) {
+	c, err := a.active()
+	switch {
+	case err != nil:
+		return nil, err
+	case act.By != "" && c.audit == nil:
+		return nil, Errorf(ErrUnimplemented, "backend %q does not support an audit log", a.ports.Name).With(OutcomeNotSent)
+	}
+	return c, act.check()
+}
+
+// stopped returns the message of the error of a task that is stopped.
+func (a action) stopped() string {
+	message := a.Reason
+	if message == "" {
+		message = "stopped on request"
+	}
+	if a.By != "" {
+		message += " (by " + a.By + ")"
+	}
+	return message
+}
+
+// checkOnlyRetry returns an error if options are set that have an effect on RetryTask only.
+func (o *TaskOptions) checkOnlyRetry() *Error {
+	what := ""
+	switch {
+	case o.action != action{}:
+		what = "By and Reason are options"
+	case o.replace:
+		what = "Replace is an option"
+	case o.payload != nil:
+		what = "Payload is an option"
+	default:
+		return nil
+	}
+	return backend.Errorf(ErrInvalidArgument, "%s of App.RetryTask, not of submitting tasks", what)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/audit"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/jobs"
@@ -36,6 +37,7 @@ type core struct {
 	bus      *pubsub.Bus
 	ctx      context.Context // of the background parts
 
+	audit    *audit.Log // nil if the backend does not support documents
 	jobs     *jobs.Catalog
 	sched    *jobs.Scheduler
 	registry *registry
@@ -57,6 +59,7 @@ func newCore(a *App) *core {
 		LimitApplied: func() { e.registry.announceNow() },
 		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },
 		EndChildren:  e.children.Close,
+		Purged:       e.pruneAudit,
 	})
 	e.ctx, e.client, e.bus = e.tasks.Context(), e.tasks.Client, e.tasks.Bus()
 	e.finishNew()
@@ -74,6 +77,7 @@ func newChildCore(a *App, wake func(queue string, ids []string)) *core {
 
 func (c *core) finishNew() {
 	c.requests = c.client.Requests()
+	c.audit = newAudit(c)
 	c.registry = newRegistry(c)
 	c.versions = newVersions(c)
 	c.nodes = presence.NewNodes(presence.NodesConfig{

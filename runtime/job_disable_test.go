@@ -39,7 +39,7 @@ func (s lateStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backe
 func TestDisabledJobSubmitsNoTask(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		end  func(*af.App, context.Context, string) error
+		end  func(*af.App, context.Context, string, ...af.ActionOption) error
 	}{{"disabled", (*af.App).DisableJob}, {"removed", (*af.App).RemoveJob}} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {

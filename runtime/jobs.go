@@ -229,6 +229,10 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	if fn == nil {
 		spec.Err = Errorf(ErrInvalidArgument, "%s: the function is nil", registering(spec.Package, w.Type))
 	}
+	if j.Options.action != (action{}) {
+		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: By and Reason are options of changes, not of registrations", id)
+	}
+	spec.checkPayload = strictly[A]()
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
 		args, err := decodePayload[A](w, raw)
 		if err != nil {
@@ -268,67 +272,6 @@ const (
 	handledQueue = "job."
 	handledType  = "Job " // followed by the id; not a Go identifier
 )
-
-// PutJob adds or replaces a job. It implements [TaskClient]. The first due time is in the future. If a job with the
-// same id has the same timetable, its due times continue. If the job is unchanged, nothing is written. A disabled job
-// stays disabled.
-func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
-	c, err := a.active()
-	if err != nil {
-		return err
-	}
-	if err := spec.checkPut(); err != nil {
-		return err
-	}
-	return c.jobs.Put(ctx, spec.internal())
-}
-
-// RemoveJob removes a job and its history, but not the tasks that it has submitted. Removing a job that doesn't exist
-// has no effect. A program adds its declared jobs again when it starts: disable these instead.
-func (a *App) RemoveJob(ctx context.Context, id string) error {
-	c, err := a.active()
-	if err != nil {
-		return err
-	}
-	return c.jobs.Remove(ctx, id)
-}
-
-// EnableJob resumes a job, which fires at its due times from now on. It also resumes a job whose due times were decided
-// more than an hour ahead because the store's clock was wrong.
-func (a *App) EnableJob(ctx context.Context, id string) error {
-	c, err := a.active()
-	if err != nil {
-		return err
-	}
-	return c.jobs.Enable(ctx, id)
-}
-
-// DisableJob pauses a job until EnableJob, also across restarts. Tasks that it has submitted are not stopped. After
-// DisableJob has returned nil, no scheduler of any process submits a task of the job. A due time that was decided, but
-// whose task was not submitted yet, gets a stopped task instead.
-func (a *App) DisableJob(ctx context.Context, id string) error {
-	c, err := a.active()
-	if err != nil {
-		return err
-	}
-	return c.jobs.Disable(ctx, id)
-}
-
-// RunJob submits a task of a job now and returns the task's id. It ignores the job's policies and works even if the job
-// is disabled. The task has the trace of ctx, and the job's metadata with that of ctx ([WithMetadata]).
-func (a *App) RunJob(ctx context.Context, id string) (string, error) {
-	c, err := a.active()
-	if err != nil {
-		return "", err
-	}
-	if err := outsideTx(ctx, "running a job"); err != nil {
-		return "", err
-	}
-	return c.jobs.Run(ctx, id, func(t *backend.Task) error {
-		t.Trace, t.Metadata = TraceFrom(ctx), Metadata(t.Metadata).with(ctx)
-		return backend.ValidateMetadata(t.Metadata)
-	})
-}
 
 // StartScheduler starts this App's scheduler, which fires jobs. Start does so unless [NoScheduler] is given. Any number
 // of Apps may run one: each due time submits one task. Starting a running scheduler has no effect.

@@ -30,6 +30,11 @@ type Job struct {
 	Fired    time.Time // the due time of the last fire; zero before the first
 	Next     time.Time // the next due time; zero if there is none, or the job is disabled
 	Waiting  int       // due times whose tasks are not submitted yet, with OverlapQueue
+
+	// Changed is when the job was last put with another content, enabled or disabled; By and Reason are the options of
+	// that call. They are unknown, and so empty, if a process of an older version has fired the job since.
+	Changed    time.Time
+	By, Reason string
 }
 
 // A Fire is a due time of a job that has passed, or a manual run.
@@ -178,6 +183,10 @@ func publicJob(j *jobs.Document) Job {
 		Retries:  j.Retries,
 		Disabled: j.Disabled, Declared: j.Declared, Metadata: j.Metadata,
 		Created: time.Unix(j.Created, 0).UTC(), Next: j.Next(), Waiting: j.Waiting(),
+		By: j.By, Reason: j.Reason,
+	}
+	if j.Changed != 0 {
+		out.Changed = time.Unix(j.Changed, 0).UTC()
 	}
 	if out.Zone == "" {
 		out.Zone = "UTC"

@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/audit"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
@@ -19,6 +23,11 @@ type Limits struct {
 	Max *int `json:"max,omitempty"`
 	// At has the limits of single ips. Each applies to every instance that reports the ip.
 	At map[string]int `json:"at,omitempty"`
+	// Changed is when the limits were last changed, by the store's clock; By and Reason are the options of that change.
+	// All are empty if it was made by a process of an older version.
+	Changed time.Time `json:"changed,omitzero"`
+	By      string    `json:"by,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
 	// Revision is raised by each change; 0 means that no limits have been set.
 	Revision int64 `json:"-"`
 }
@@ -57,7 +66,9 @@ func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts
 		return Errorf(ErrInvalidArgument, "queue %.80q: max workers %d out of range [0, %d]", name, n, maxWorkers).
 			With(OutcomeNotSent)
 	}
-	return a.changeLimits(ctx, name, ip, !limitOptionsOf(opts).create, func(l *Limits) {
+	ch := limitsChange{queue: name, ip: ip, limitOptions: limitOptionsOf(opts), audit: audit.QueueMax,
+		detail: strings.TrimSpace(strconv.Itoa(n) + " " + ip)}
+	return a.changeLimits(ctx, ch, func(l *Limits) {
 		if ip == "" {
 			l.Max, l.At = &n, nil
 			return
@@ -71,8 +82,9 @@ func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts
 
 // ResetMaxWorkers removes the limit that UpdateMaxWorkers set for an ip, or all limits of the queue if ip is "".
 // The worker's own maximum applies again.
-func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
-	return a.changeLimits(ctx, name, ip, false, func(l *Limits) {
+func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string, opts ...ActionOption) error {
+	ch := limitsChange{queue: name, ip: ip, limitOptions: existingLimits(opts), audit: audit.QueueReset, detail: ip}
+	return a.changeLimits(ctx, ch, func(l *Limits) {
 		if ip == "" {
 			l.Max, l.At = nil, nil
 		}
@@ -85,12 +97,14 @@ func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
 // [App.UpdateMaxWorkers]. If the queue is unknown, it returns [ErrNotFound], unless [Create] is given. Pausing a paused
 // queue has no effect.
 func (a *App) PauseQueue(ctx context.Context, name string, opts ...LimitOption) error {
-	return a.changeLimits(ctx, name, "", !limitOptionsOf(opts).create, func(l *Limits) { l.Paused = true })
+	ch := limitsChange{queue: name, limitOptions: limitOptionsOf(opts), audit: audit.QueuePause}
+	return a.changeLimits(ctx, ch, func(l *Limits) { l.Paused = true })
 }
 
 // ResumeQueue ends a pause. The queue's limits apply again, including changes made during the pause.
-func (a *App) ResumeQueue(ctx context.Context, name string) error {
-	return a.changeLimits(ctx, name, "", false, func(l *Limits) { l.Paused = false })
+func (a *App) ResumeQueue(ctx context.Context, name string, opts ...ActionOption) error {
+	ch := limitsChange{queue: name, limitOptions: existingLimits(opts), audit: audit.QueueResume}
+	return a.changeLimits(ctx, ch, func(l *Limits) { l.Paused = false })
 }
 
 // QueueLimits returns the limits of a queue, or zero Limits if none are set.
@@ -136,47 +150,94 @@ func decodeLimits(doc backend.Doc) (Limits, error) {
 	return l, nil
 }
 
-// changeLimits changes the limits of a queue and notifies the instances. After a concurrent change it retries. If known
-// is set, the queue and the ip must be known.
-func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, change func(*Limits)) error {
+// A limitsChange describes a change of limits.
+type limitsChange struct {
+	queue, ip string
+	limitOptions
+	audit, detail string // its entry in the audit log
+}
+
+// existingLimits returns the options of a change that doesn't need the queue or the ip to be known: it only removes
+// limits.
+func existingLimits(opts []ActionOption) limitOptions {
+	o := limitOptions{create: true}
+	for _, opt := range opts {
+		opt.apply(&o.action)
+	}
+	return o
+}
+
+// changeLimits changes the limits of a queue, records that, and notifies the instances.
+func (a *App) changeLimits(ctx context.Context, ch limitsChange, change func(*Limits)) error {
 	c, err := a.limited()
+	if err == nil {
+		err = ch.action.check()
+	}
 	if err != nil {
 		return err
 	}
-	if name == "" || len(name) > maxName || len(ip) > maxName {
+	if ch.queue == "" || len(ch.queue) > maxName || len(ch.ip) > maxName {
 		return Errorf(ErrInvalidArgument, "limits of queue %.80q, ip %.80q: the name must not be empty, and neither "+
-			"may exceed %d bytes", name, ip, maxName).With(OutcomeNotSent)
+			"may exceed %d bytes", ch.queue, ch.ip, maxName).With(OutcomeNotSent)
+	}
+	err = c.updateLimits(ctx, ch, change)
+	c.record(ctx, ch.action, ch.audit, ch.queue, ch.detail, err)
+	if err == nil {
+		c.bus.Publish(tasks.TopicLimits, []string{ch.queue})
+	}
+	return err
+}
+
+// updateLimits changes the limits of a queue. After a concurrent change it retries.
+func (c *core) updateLimits(ctx context.Context, ch limitsChange, change func(*Limits)) error {
+	var now time.Time
+	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		now, err = c.store.Now(ctx)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	err = retry.Update(ctx, func(ctx context.Context) error {
 		return c.requests.Do(ctx, func(ctx context.Context) error {
-			l, err := c.readLimits(ctx, name)
+			l, err := c.readLimits(ctx, ch.queue)
 			if err != nil {
 				return err
 			}
-			if known {
-				if err := c.checkKnown(ctx, name, ip, l); err != nil {
+			if !ch.create {
+				if err := c.checkKnown(ctx, ch.queue, ch.ip, l); err != nil {
 					return err
 				}
 			}
+			before := l
 			l.At = maps.Clone(l.At)
 			if change(&l); len(l.At) > maxLimitedIPs {
-				return Errorf(ErrResourceExhausted, "queue %q: limits for more than %d ips", name, maxLimitedIPs)
+				return Errorf(ErrResourceExhausted, "queue %q: limits for more than %d ips", ch.queue, maxLimitedIPs)
+			}
+			if l.sameAs(before) {
+				if l.Revision == 0 {
+					return nil
+				}
+			} else {
+				l.Changed, l.By, l.Reason = now.UTC(), ch.action.By, ch.action.Reason
 			}
 			value, err := json.Marshal(l)
-			if err == nil && (l.Revision > 0 || string(value) != "{}") {
-				_, err = c.ports.Docs.PutIf(ctx, limitsPrefix+name, l.Revision, value)
+			if err == nil {
+				_, err = c.ports.Docs.PutIf(ctx, limitsPrefix+ch.queue, l.Revision, value)
 			}
 			return err
 		})
 	})
-	switch {
-	case CodeOf(err) == ErrAborted && ctx.Err() != nil:
-		return Errorf(CodeOf(ctx.Err()), "changing the limits of queue %q: %w", name, context.Cause(ctx))
-	case err != nil:
-		return err
+	if CodeOf(err) == ErrAborted && ctx.Err() != nil {
+		return Errorf(CodeOf(ctx.Err()), "changing the limits of queue %q: %w", ch.queue, context.Cause(ctx))
 	}
-	c.bus.Publish(tasks.TopicLimits, []string{name})
-	return nil
+	return err
+}
+
+// sameAs reports whether the limits have the same effect as others.
+func (l Limits) sameAs(o Limits) bool {
+	same := l.Max == o.Max || l.Max != nil && o.Max != nil && *l.Max == *o.Max
+	return same && l.Paused == o.Paused && maps.Equal(l.At, o.At)
 }
 
 // limitOf reads the limits of all queues and returns a function with those of this instance.

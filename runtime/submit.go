@@ -82,6 +82,9 @@ func checkSubmission(s Submission) *Error {
 		return backend.Coded(err)
 	}
 	o := s.Options
+	if err := o.checkOnlyRetry(); err != nil {
+		return err
+	}
 	for what, text := range map[string]string{"TaskID": o.ID, "UniqueKey": o.UniqueKey, "Batch": o.Batch} {
 		if len(text) > maxName {
 			return Errorf(ErrInvalidArgument, "%s is %d bytes; at most %d are allowed", what, len(text), maxName)

@@ -134,8 +134,10 @@ type WorkerSpec struct {
 	Jobs []JobSpec
 	Err  error
 
-	hasResult bool        // Run has a result
-	handle    TaskHandler // of its tasks; set by Start
+	hasResult bool // Run has a result
+	// checkPayload returns an error if a payload does not decode, or has unknown members. Without it all are accepted.
+	checkPayload func(payload json.RawMessage) error
+	handle       TaskHandler // of its tasks; set by Start
 }
 
 // Subtasks describes the subtasks of a task after all of them have ended. SubtasksDone receives it. Total is the sum of
@@ -214,6 +216,7 @@ func addWorker[P, T any](
 	if w == nil {
 		spec.Err = Errorf(ErrInvalidArgument, "%s: the worker is nil", registering(spec.Package, worker.Type))
 	}
+	spec.checkPayload = strictly[P]()
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
 		payload, err := decodePayload[P](worker, raw)
 		if err != nil {

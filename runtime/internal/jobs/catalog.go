@@ -187,7 +187,7 @@ func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now 
 
 // Put creates a job, or changes an existing one to match spec. It writes nothing if they match already. If the time
 // table doesn't change, the job's due times continue.
-func (c *Catalog) Put(ctx context.Context, spec Spec) error {
+func (c *Catalog) Put(ctx context.Context, spec Spec, by Action) error {
 	content, wrong := spec.content()
 	if wrong != nil {
 		return wrong
@@ -196,7 +196,11 @@ func (c *Catalog) Put(ctx context.Context, spec Spec) error {
 		if j.revision == 0 {
 			j.Disabled = spec.Disabled
 		}
-		return j.replace(content, now), nil
+		changes := j.replace(content, now)
+		if changes {
+			j.change(by, now)
+		}
+		return changes, nil
 	})
 }
 

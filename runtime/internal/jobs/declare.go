@@ -46,7 +46,7 @@ func (s *Scheduler) Declare(ctx context.Context, p Program) error {
 // declare stores the declared jobs and removes obsolete ones. It is idempotent.
 func (c *Catalog) declare(ctx context.Context, p Program) (errs []error) {
 	for _, j := range p.Jobs {
-		if err := c.Put(ctx, j); err != nil {
+		if err := c.Put(ctx, j, Action{}); err != nil {
 			errs = append(errs, err)
 		}
 	}

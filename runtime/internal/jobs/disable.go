@@ -39,7 +39,7 @@ func (c *Catalog) remove(ctx context.Context, id string, allowed func(*Document)
 			return err
 		}
 		// A scheduler may be about to submit pending fires.
-		if err := c.Disable(ctx, id); err != nil && backend.CodeOf(err) != backend.ErrNotFound {
+		if err := c.Disable(ctx, id, Action{}); err != nil && backend.CodeOf(err) != backend.ErrNotFound {
 			return err
 		}
 		return backend.Errorf(backend.ErrAborted, "job %q changed while it was being removed", id)
@@ -55,10 +55,13 @@ func (c *Catalog) remove(ctx context.Context, id string, allowed func(*Document)
 // Disable disables a job. After it has returned nil, no scheduler submits a task that was decided before. It writes
 // the document twice: first it moves Pending to Dropped, and after [Catalog.dropFires] it clears Dropped. If it is
 // interrupted in between, the next Disable or Enable completes it.
-func (c *Catalog) Disable(ctx context.Context, id string) error {
+func (c *Catalog) Disable(ctx context.Context, id string, by Action) error {
 	var dropped []Firing
-	err := c.change(ctx, id, func(j *Document, _ time.Time) bool {
+	err := c.change(ctx, id, func(j *Document, now time.Time) bool {
 		changes := !j.Disabled || len(j.Pending) > 0
+		if !j.Disabled {
+			j.change(by, now)
+		}
 		j.Disabled = true
 		first := true
 		for _, f := range j.Pending {
@@ -101,7 +104,7 @@ func (c *Catalog) Disable(ctx context.Context, id string) error {
 
 // Enable enables a job. Due times during the pause don't count as missed. It first completes an interrupted Disable,
 // because later due times must know which tasks are live. A job whose instants are far ahead continues from now.
-func (c *Catalog) Enable(ctx context.Context, id string) error {
+func (c *Catalog) Enable(ctx context.Context, id string, by Action) error {
 	return retry.Update(ctx, func(ctx context.Context) error {
 		interrupted := false
 		err := c.change(ctx, id, func(j *Document, now time.Time) bool {
@@ -115,6 +118,7 @@ func (c *Catalog) Enable(ctx context.Context, id string) error {
 			if !j.Disabled {
 				return ahead
 			}
+			j.change(by, now)
 			j.Disabled = false
 			j.Done = max(j.Done, now.Unix())
 			return true
@@ -122,7 +126,7 @@ func (c *Catalog) Enable(ctx context.Context, id string) error {
 		if err != nil || !interrupted {
 			return err
 		}
-		if err := c.Disable(ctx, id); err != nil {
+		if err := c.Disable(ctx, id, Action{}); err != nil {
 			return err
 		}
 		return backend.Errorf(backend.ErrAborted, "job %q is being disabled by another process", id)

@@ -23,6 +23,7 @@ type Document struct {
 	Dropped  []Firing `json:"dropped,omitempty"` // pending when the job was disabled; see [Catalog.Disable]
 	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; unused with OverlapAllow
 	Held     int64    `json:"held,omitempty"`    // until then, missing tasks of Live may be about to be inserted
+	Change            // the last one of Content or Disabled
 
 	id       string
 	revision int64     // 0 if the job is not stored
@@ -32,6 +33,21 @@ type Document struct {
 	due      time.Time // cache of Next: the first due time after dueAfter
 	dueAfter int64
 }
+
+// A Change is who changed a job and why. Versions that don't know it drop it when they write the document.
+type Change struct {
+	Action
+	Changed int64 `json:"changed,omitempty"` // when; 0 if it isn't known
+}
+
+// An Action is who changes a job and why. Both may be empty.
+type Action struct {
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// change records a change of the job.
+func (j *Document) change(a Action, now time.Time) { j.Change = Change{a, now.Unix()} }
 
 // A Firing is the result of a due time: a task, or a reason to skip it.
 type Firing struct {
@@ -213,7 +229,7 @@ func (j *Document) rewind(now time.Time) {
 
 // clamp limits all instants to the range in which schedules are defined.
 func (j *Document) clamp() {
-	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held}
+	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held, &j.Changed}
 	for _, list := range [][]Firing{j.Pending, j.Dropped} {
 		for i := range list {
 			instants = append(instants, &list[i].Due)

@@ -68,9 +68,13 @@ func (e *Engine) complete(list []completion) {
 	}
 }
 
-// StopTask stops tasks and completes them, batch by batch.
+// StopTask stops tasks and completes them, batch by batch. It passes them to s.Each, if that is set.
 func (e *Engine) StopTask(ctx context.Context, s backend.Stop) error {
+	each := s.Each
 	s.Each = func(tasks []backend.Task) {
+		if each != nil {
+			each(tasks)
+		}
 		if sources := e.notifyStopped(tasks); len(sources) > 0 {
 			e.finisher.add(s.ID, followUp{also: sources})
 		}

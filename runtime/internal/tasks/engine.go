@@ -68,6 +68,9 @@ type Config struct {
 	LimitApplied func()
 	// Ended is called with the ids of tasks that ended, here or on other instances.
 	Ended func(ids []string)
+	// Purged is called after a purge of tasks: once a minute, by one process of the system. It deletes what else is kept
+	// for a limited time. ctx ends after a minute.
+	Purged func(ctx context.Context)
 	// EndChildren ends the handlers' child processes.
 	EndChildren func()
 }

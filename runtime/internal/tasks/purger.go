@@ -45,6 +45,7 @@ func (e *Engine) purgeLoop(ctx context.Context) {
 	for retry.Sleep(ctx, wait+retry.Jitter(purgeJitter)) {
 		if wait = e.takePurgeTurn(ctx); wait == 0 {
 			wait = e.purge(ctx)
+			e.purged(ctx)
 		}
 	}
 }
@@ -81,6 +82,13 @@ func (e *Engine) takePurgeTurn(ctx context.Context) (wait time.Duration) {
 		return purgeEvery
 	}
 	return wait
+}
+
+// purged lets the App delete what it keeps for a limited time.
+func (e *Engine) purged(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, purgeEvery)
+	defer cancel()
+	e.Purged(ctx)
 }
 
 // purge deletes expired tasks in small batches, for at most a minute. It returns when to continue.

@@ -1,0 +1,95 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/audit"
+)
+
+// An AuditEntry is a change that was made with [By], or an attempt to make one that was refused.
+type AuditEntry struct {
+	ID       string // sorts by time
+	Time     time.Time
+	By       string
+	Reason   string
+	Action   string // such as "task.stop", "queue.pause" or "job.disable"
+	Target   string // the id of a task or job, the name of a queue, or the query of a bulk change
+	Detail   string // such as the new limit, or the id of a task that retries another; never a payload
+	Instance string // the App through which it was made
+	Error    string // why it failed; "" if it succeeded
+}
+
+// An AuditQuery selects entries for [App.Audit]. A zero field does not restrict.
+type AuditQuery struct {
+	By, Action, Target string
+	Limit              int    // entries on a page: 1 to 1000; 0 means 100
+	Cursor             string // the Cursor of the previous page
+}
+
+// An AuditPage is one page of entries, latest first.
+type AuditPage struct {
+	Entries []AuditEntry
+	Cursor  string // of the next page; "" on the last one
+}
+
+// Audit returns a page of the changes that were made with [By], latest first. At least the last 10,000 are kept. A
+// change is recorded once it is made. If it is made and can't be recorded, because the process dies or the store is
+// unavailable, there is no entry; in the second case it is logged.
+func (a *App) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
+	c, err := a.limited()
+	if err != nil {
+		return AuditPage{}, err
+	}
+	var page AuditPage
+	err = c.requests.Do(ctx, func(ctx context.Context) error {
+		entries, cursor, err := c.audit.Page(ctx, audit.Query(q))
+		page = AuditPage{Entries: make([]AuditEntry, len(entries)), Cursor: cursor}
+		for i, e := range entries {
+			page.Entries[i] = AuditEntry(e)
+		}
+		return err
+	})
+	return page, err
+}
+
+// newAudit returns the audit log of a core, or nil if the backend does not support documents.
+func newAudit(c *core) *audit.Log {
+	if c.ports.Docs == nil {
+		return nil
+	}
+	return &audit.Log{Docs: c.ports.Docs, Now: c.store.Now, Instance: c.app.instance.ID, Log: c.log}
+}
+
+// record adds a change to the audit log, if it was made with By. err is its result. A change that was not made, because
+// it was invalid or the store was unavailable, is not recorded.
+func (c *core) record(ctx context.Context, act action, what, target, detail string, err error) {
+	if act.By == "" {
+		return
+	}
+	e := audit.Entry{By: act.By, Reason: act.Reason, Action: what, Target: target, Detail: detail}
+	if err != nil {
+		coded := backend.Coded(err)
+		switch coded.Code {
+		case ErrInvalidArgument:
+			return
+		case ErrUnavailable, ErrDeadlineExceeded, ErrCanceled:
+			if coded.Outcome != OutcomeUnknown {
+				return
+			}
+		}
+		e.Error = err.Error()
+	}
+	c.audit.Add(ctx, e)
+}
+
+// pruneAudit deletes entries of the audit log beyond those that are kept.
+func (c *core) pruneAudit(ctx context.Context) {
+	if c.audit == nil {
+		return
+	}
+	if err := c.audit.Prune(ctx); err != nil {
+		c.log.Debug("deleting old audit entries failed, retrying in a minute", "error", err)
+	}
+}

@@ -1,0 +1,222 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/audit"
+	"github.com/afgen/afgen/runtime/internal/bulk"
+)
+
+// A BulkOption is an option of [App.StopTasks], [App.RetryTasks] and [App.DeleteTasks]. Each [ActionOption] is one.
+type BulkOption interface{ applyBulk(*bulkOptions) }
+
+type bulkOptions struct {
+	action
+	dryRun bool
+}
+
+type bulkOption func(*bulkOptions)
+
+func (f bulkOption) applyBulk(o *bulkOptions) { f(o) }
+
+// DryRun makes a bulk change only count the tasks that it would change.
+func DryRun() BulkOption { return bulkOption(func(o *bulkOptions) { o.dryRun = true }) }
+
+// A BulkResult is what one call of a bulk change has done.
+type BulkResult struct {
+	Matched int // tasks that match the query on this page
+	// Changed counts those of them that were changed, or would be with DryRun. The others need no change, such as a task
+	// that has ended meanwhile or was retried already.
+	Changed int
+	// Failed has the first 100 tasks that could not be changed, although they match.
+	Failed []BulkFailure
+	// Cursor continues after this page: set it as the query's. It is "" after the last page. Repeating a page that was
+	// interrupted changes no task twice.
+	Cursor string
+}
+
+// A BulkFailure is a task that a bulk change could not change.
+type BulkFailure struct {
+	ID  string
+	Err error
+}
+
+const maxBulkFailures = 100 // of a BulkResult
+
+var (
+	liveStatuses  = []Status{StatusPending, StatusWaiting, StatusRunning}
+	finalStatuses = []Status{StatusSuccess, StatusFailed, StatusStopped}
+)
+
+// StopTasks stops the tasks on the page of q, as [App.StopTask] does. A page has at most q.Limit tasks. Without
+// q.Statuses only tasks that have not ended are selected. A task that is refused fails alone. If the store is
+// unavailable, StopTasks returns what it has done with an error, and the call can be repeated.
+func (a *App) StopTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) (BulkResult, error) {
+	return a.changeTasks(ctx, q, opts, bulkChange{
+		audit: audit.TasksStop, doing: "stopping tasks", statuses: liveStatuses,
+		applies: func(t *Task) bool { return !t.Status.Final() && !t.Stopping },
+		change: func(ctx context.Context, c *core, t *Task, act action) (bool, error) {
+			var stopped atomic.Bool
+			err := c.requests.Do(ctx, func(ctx context.Context) error {
+				return c.stopTask(ctx, backend.Stop{ID: t.ID, Reason: act.stopped(), Each: func(some []Task) {
+					for i := range some {
+						if some[i].ID == t.ID {
+							stopped.Store(true)
+						}
+					}
+				}})
+			})
+			if CodeOf(err) == ErrNotFound { // deleted meanwhile
+				return false, nil
+			}
+			return stopped.Load() || c.tasks == nil, err // a child process isn't told which tasks were stopped
+		},
+	})
+}
+
+// RetryTasks retries the tasks on the page of q that have ended, as [App.RetryTask] does. Without q.Statuses only tasks
+// that have ended are selected; select failed ones to leave out those that succeeded. Tasks that were retried already
+// do not change. The page may not be in the order [TasksByOldest]: it would reach the new tasks in the end. Otherwise
+// RetryTasks is like [App.StopTasks].
+func (a *App) RetryTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) (BulkResult, error) {
+	if q.Sort == TasksByOldest && q.Before.IsZero() {
+		return BulkResult{}, NewError(ErrInvalidArgument, "RetryTasks: the oldest first would retry retries that fail; "+
+			"set Before, or use another order").With(OutcomeNotSent)
+	}
+	return a.changeTasks(ctx, q, opts, bulkChange{
+		audit: audit.TasksRetry, doing: "retrying tasks", statuses: finalStatuses,
+		applies: func(t *Task) bool { return t.Status.Final() },
+		prepare: leaveRetried,
+		change: func(ctx context.Context, c *core, t *Task, _ action) (created bool, err error) {
+			_, err = c.retryTaskWith(ctx, t.ID, TaskOptions{Created: &created})
+			if CodeOf(err) == ErrNotFound {
+				return false, nil
+			}
+			return created, err
+		},
+	})
+}
+
+// leaveRetried returns the tasks without those whose retry exists.
+func leaveRetried(ctx context.Context, c *core, all []Task) ([]Task, error) {
+	var retries []string
+	for i := range all {
+		if by := all[i].RetriedBy; by != "" {
+			retries = append(retries, by)
+		}
+	}
+	if len(retries) == 0 {
+		return all, nil
+	}
+	var exist map[string]Status
+	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		exist, err = c.store.Statuses(ctx, retries)
+		return err
+	})
+	rest := all[:0:0]
+	for i := range all {
+		if _, ok := exist[all[i].RetriedBy]; !ok {
+			rest = append(rest, all[i])
+		}
+	}
+	return rest, err
+}
+
+// DeleteTasks deletes the tasks on the page of q that have ended, as [App.DeleteTask] does. Without q.Statuses only
+// tasks that have ended are selected. Subtasks do not change by themselves: they are deleted with the task at the top.
+// Otherwise DeleteTasks is like [App.StopTasks].
+func (a *App) DeleteTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) (BulkResult, error) {
+	return a.changeTasks(ctx, q, opts, bulkChange{
+		audit: audit.TasksDelete, doing: "deleting tasks", statuses: finalStatuses,
+		applies: func(t *Task) bool { return t.Status.Final() && t.Source == "" && t.DoneOf == "" },
+		change: func(ctx context.Context, c *core, t *Task, _ action) (bool, error) {
+			return true, c.deleteStored(ctx, t.ID)
+		},
+		after: func(c *core, ids []string) { c.finals.dropTrees(ids...) },
+	})
+}
+
+// A bulkChange is a kind of bulk change.
+type bulkChange struct {
+	audit, doing string
+	statuses     []Status // of a query without statuses
+	applies      func(*Task) bool
+	// prepare, if not nil, returns those of the tasks that must be changed.
+	prepare func(context.Context, *core, []Task) ([]Task, error)
+	// change changes a task and reports whether it did.
+	change func(context.Context, *core, *Task, action) (bool, error)
+	// after, if not nil, is called with the ids of the tasks that change was called with.
+	after func(*core, []string)
+}
+
+// changeTasks makes a bulk change.
+func (a *App) changeTasks(ctx context.Context, q TaskQuery, opts []BulkOption, b bulkChange) (BulkResult, error) {
+	var o bulkOptions
+	for _, opt := range opts {
+		if opt != nil {
+			opt.applyBulk(&o)
+		}
+	}
+	c, err := a.activeFor(o.action)
+	if err != nil {
+		return BulkResult{}, err
+	}
+	if err := outsideTx(ctx, b.doing); err != nil {
+		return BulkResult{}, err
+	}
+	if len(q.Statuses) == 0 {
+		q.Statuses = b.statuses
+	}
+	r, err := c.changePage(ctx, q, o, b)
+	if !o.dryRun {
+		c.record(ctx, o.action, b.audit, audit.QueryTarget(&q), fmt.Sprintf("matched %d, changed %d, failed %d", r.Matched,
+			r.Changed, len(r.Failed)), err)
+	}
+	return r, err
+}
+
+// changePage changes the tasks of a page.
+func (c *core) changePage(ctx context.Context, q TaskQuery, o bulkOptions, b bulkChange) (BulkResult, error) {
+	var page TaskPage
+	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		page, err = c.store.List(ctx, q)
+		return err
+	})
+	if err != nil {
+		return BulkResult{}, err
+	}
+	r := BulkResult{Matched: len(page.Tasks), Cursor: page.Cursor}
+	var all []Task
+	for i := range page.Tasks {
+		if t := &page.Tasks[i]; b.applies(t) {
+			all = append(all, t.Head())
+		}
+	}
+	if b.prepare != nil {
+		if all, err = b.prepare(ctx, c, all); err != nil {
+			return BulkResult{}, err
+		}
+	}
+	if o.dryRun {
+		r.Changed = len(all)
+		return r, nil
+	}
+	done, err := bulk.Each(ctx, len(all), func(ctx context.Context, i int) (bool, error) {
+		return b.change(ctx, c, &all[i], o.action)
+	})
+	if b.after != nil {
+		ids := make([]string, len(all))
+		for i := range all {
+			ids[i] = all[i].ID
+		}
+		b.after(c, ids)
+	}
+	r.Changed = done.Changed
+	for _, i := range done.Failed[:min(len(done.Failed), maxBulkFailures)] {
+		r.Failed = append(r.Failed, BulkFailure{all[i].ID, done.Errs[i]})
+	}
+	return r, err
+}

@@ -1,0 +1,296 @@
+package runtime
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/audit"
+	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/tasks"
+)
+
+// Replace makes [App.RetryTask] delete the old task once the new one is stored. If the old task can't be deleted, because
+// it is a subtask or has subtasks that have not ended, RetryTask returns [ErrFailedPrecondition] and changes nothing.
+func Replace() RetryOption { return retryOption(func(o *TaskOptions) { o.replace = true }) }
+
+// Payload makes [App.RetryTask] submit another payload, as JSON. If this App registers the queue's worker, the payload
+// must decode as the worker's type, without unknown members; otherwise RetryTask returns [ErrInvalidArgument]. If the task
+// has been retried already, Payload has no effect.
+func Payload(json []byte) RetryOption {
+	return retryOption(func(o *TaskOptions) { o.payload = append([]byte{}, json...) })
+}
+
+// A RetryOption is a [SubmitOption] that only [App.RetryTask] accepts.
+type RetryOption interface{ SubmitOption }
+
+type retryOption func(*TaskOptions)
+
+func (f retryOption) applySubmit(o *TaskOptions)   { f(o) }
+func (f retryOption) applySubtasks(o *TaskOptions) { f(o) }
+
+// RetryTask submits a task that has ended again, as a new task, and returns the new task's id. The new task has the
+// same queue, payload, weight, timeout, retries, unique key and allowed addresses, unless the options override them. Its
+// attempts are counted from zero. It is not a subtask, even if the old task is one. Its RetryOf is the id of the old
+// task.
+//
+// The old task does not change, except that its RetriedBy is set to the id of the new task. A task is retried once:
+// another call, even a concurrent one with other options, returns the id in RetriedBy, so repeating a call is safe. To
+// run the task once more, retry the new task. If [Retention] has deleted the new task, another call submits it again
+// with the same id.
+//
+// The retry of a job's task counts as a task of the job: with [OverlapSkip] and [OverlapQueue], later due times are
+// skipped or wait until it has ended. If another task of the job has not ended, RetryTask returns
+// [ErrFailedPrecondition].
+//
+// If the task has not ended, RetryTask returns [ErrFailedPrecondition]. If another task with its unique key has not
+// ended, it returns [ErrAlreadyExists].
+//
+// With [Replace] the old task is deleted once the new one is stored. If that fails, RetryTask returns the new task's id
+// with the error, and another call deletes the old task. After that, another call returns [ErrNotFound].
+func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
+	options := submitOptions(opts)
+	options.report(false)
+	c, err := a.activeFor(options.action)
+	if err != nil {
+		return "", err
+	}
+	if err := outsideTx(ctx, "retrying a task"); err != nil {
+		return "", err
+	}
+	by, err := c.retryTaskWith(ctx, id, options)
+	c.record(ctx, options.action, audit.TaskRetry, id, by, err)
+	return by, err
+}
+
+// retryTaskWith is RetryTask with checked options.
+func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions) (string, error) {
+	old, err := c.getTask(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if !old.Status.Final() {
+		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only finished tasks can be retried", id, old.Status).
+			With(OutcomeNotSent)
+	}
+	s := Submission{
+		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
+		Payloads: []json.RawMessage{old.Payload},
+		Options:  options,
+		trace:    cmp.Or(TraceFrom(ctx), old.Trace),
+		metadata: Metadata(old.Metadata).with(ctx),
+	}
+	s.Options.action, s.Options.replace, s.Options.payload = action{}, false, nil
+	if s.Options.UniqueKey == "" {
+		s.Options.UniqueKey = old.UniqueKey
+	}
+	if s.Options.Timeout == 0 {
+		s.Options.Timeout = old.Timeout
+	}
+	if s.Options.Retries == nil {
+		s.Options.Retries = old.Retries
+	}
+	if options.payload != nil {
+		s.Payloads[0] = options.payload
+		if s.Worker.Payload, err = c.checkPayload(&old, options.payload); err != nil {
+			return "", err
+		}
+	}
+	if err := checkSubmission(s); err != nil {
+		return "", err.With(OutcomeNotSent)
+	}
+	if options.replace {
+		if err := c.checkReplace(ctx, &old); err != nil {
+			return "", err
+		}
+	}
+	by, created, err := c.retryTask(ctx, &old, s)
+	options.report(created)
+	if err != nil || !options.replace {
+		return by, err
+	}
+	if err := c.deleteTask(ctx, id); err != nil {
+		return by, Errorf(CodeOf(err), "task %s is stored as the retry of %s, which is not deleted: %w", by, id, err)
+	}
+	return by, nil
+}
+
+// checkPayload returns an error if a payload is invalid for the retry of a task. If this App registers the queue's
+// worker, it returns the worker's fingerprint, and otherwise that of the task.
+func (c *core) checkPayload(old *Task, payload json.RawMessage) (fingerprint string, err error) {
+	if !json.Valid(payload) {
+		return "", Errorf(ErrInvalidArgument, "the payload of the retry of task %s is not JSON", old.ID).With(OutcomeNotSent)
+	}
+	i := slices.IndexFunc(c.app.workers, func(w WorkerSpec) bool { return w.Name == old.Queue })
+	if i < 0 {
+		return old.Fingerprint, nil
+	}
+	w := &c.app.workers[i]
+	if w.checkPayload != nil {
+		if err := w.checkPayload(payload); err != nil {
+			return "", Errorf(ErrInvalidArgument, "the payload of the retry of task %s is not one of queue %q: %w", old.ID,
+				old.Queue, err).With(OutcomeNotSent)
+		}
+	}
+	return w.Payload, nil
+}
+
+// strictly returns a function that returns an error if a payload does not decode as a P, or has unknown members.
+func strictly[P any]() func(json.RawMessage) error {
+	return func(payload json.RawMessage) error {
+		d := json.NewDecoder(bytes.NewReader(payload))
+		d.DisallowUnknownFields()
+		return d.Decode(new(P))
+	}
+}
+
+// checkReplace returns an error if a task can't be deleted once it is retried.
+func (c *core) checkReplace(ctx context.Context, old *Task) error {
+	switch {
+	case c.tasks == nil:
+		return NewError(ErrUnimplemented, "Replace is not available in a child process").With(OutcomeNotSent)
+	case old.Source != "" || old.DoneOf != "":
+		return backend.ErrorNotDeletable(old.ID, backend.PartOfTree)
+	}
+	ended, err := c.client.TreeEnded(ctx, old)
+	if err == nil && !ended {
+		err = backend.ErrorNotDeletable(old.ID, backend.TreeNotEnded)
+	}
+	return err
+}
+
+// retryTask marks a task as retried by a new task, and then inserts the new task. The first call to set the mark
+// chooses the new task's id. A call that finds a mark without a task inserts that task. So there is exactly one retry,
+// even if calls are interrupted or concurrent. If s has the option Created, created reports whether this call inserted
+// it.
+func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (id string, created bool, err error) {
+	job, err := c.jobOf(ctx, old)
+	if err != nil {
+		return "", false, err
+	}
+	joined := true
+	id = s.Options.ID
+	if id == "" {
+		if id = c.app.NewID(); job != "" {
+			id = jobs.RetryID(job, id)
+		}
+	}
+	by := old.RetriedBy
+	if by == "" && s.Options.RequireWorker {
+		if err := c.requireWorker(ctx, old.Queue); err != nil {
+			return "", false, err
+		}
+	}
+	if by == "" {
+		if by, err = c.markRetried(ctx, old.ID, "", id); err != nil {
+			return "", false, err
+		}
+		joined = by != id
+	}
+	if joined {
+		t, err := c.getTask(ctx, by)
+		if err == nil && t.RetryOf == old.ID {
+			return by, false, nil
+		}
+		if err != nil && CodeOf(err) != ErrNotFound {
+			return "", false, err
+		}
+	}
+	err = c.jobs.CountTask(ctx, job, by)
+	if err == nil {
+		created, err = c.insertRetry(ctx, old, s, by)
+	}
+	if err != nil {
+		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded && code != ErrCanceled {
+			c.unmarkRetried(ctx, old.ID, by)
+		}
+		return "", false, err
+	}
+	if joined { // the call that set the mark may have removed it
+		if _, err := c.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
+			return "", false, err
+		}
+	}
+	c.client.Wake(old.Queue, []string{by})
+	if len(old.Allow) > 0 {
+		c.pollEverywhere(old.Queue)
+	}
+	return by, created, nil
+}
+
+// insertRetry inserts the task that retries a finished one. created is as for retryTask.
+func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) (created bool, err error) {
+	t := newTask(s, 0, id)
+	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
+	if t.Task.Retries == nil {
+		t.Task.Retries = old.Retries
+	}
+	var stored []Task
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.store.Insert(ctx, []backend.NewTask{t})
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if stored[0].RetryOf != old.ID || stored[0].ID != id {
+		return false, Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s",
+			stored[0].ID, old.ID).With(OutcomeNotSent)
+	}
+	return tasks.Created(&stored[0], &t.Task), nil
+}
+
+func (c *core) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		by, err = c.store.MarkRetried(ctx, id, from, to)
+		return err
+	})
+	return by, err
+}
+
+// unmarkRetried removes the mark of a retry that was rejected, unless another call has inserted that task meanwhile.
+func (c *core) unmarkRetried(ctx context.Context, id, by string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
+	defer cancel()
+	_, err := c.markRetried(ctx, id, by, "")
+	if err == nil {
+		if t, gerr := c.getTask(ctx, by); gerr == nil && t.RetryOf == id {
+			_, err = c.markRetried(ctx, id, "", by)
+		}
+	}
+	if err != nil {
+		c.log.Warn("task is marked as retried, but its retry does not exist", "task", id, "by", by, "error", err)
+	}
+}
+
+// maxRetryChain limits the search through retries of retries for the job that submitted the first task.
+const maxRetryChain = 100
+
+// jobOf returns the job that submitted a task, or the task that it retries. It returns "" if no job did.
+func (c *core) jobOf(ctx context.Context, t *Task) (string, error) {
+	is := *t
+	for range maxRetryChain {
+		if is.Source != "" || is.DoneOf != "" {
+			return "", nil
+		}
+		if job, ok := jobs.JobOf(is.ID); ok {
+			return job, nil
+		}
+		if is.RetryOf == "" {
+			return "", nil
+		}
+		before, err := c.getTask(ctx, is.RetryOf)
+		if CodeOf(err) == ErrNotFound {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		is = before
+	}
+	return "", nil
+}
