@@ -161,7 +161,7 @@ func TestStopTaskCancelsHandlerInChild(t *testing.T) {
 	}
 	for _, id := range ids {
 		_, err := q.Wait(t.Context(), id)
-		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "task stopped")
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped on request")
 	}
 	wantGone(t, pids...)
 	if n := strings.Count(lines.String(), `"msg":"ended"`); n != 2 ||

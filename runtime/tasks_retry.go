@@ -175,7 +175,7 @@ func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (id strin
 	joined := true
 	id = s.Options.ID
 	if id == "" {
-		if id = c.app.NewID(); job != "" {
+		if id = newTaskID(); job != "" {
 			id = jobs.RetryID(job, id)
 		}
 	}

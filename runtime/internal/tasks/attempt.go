@@ -225,7 +225,7 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	}
 	switch {
 	case errors.Is(cause, ErrStopped):
-		s.To, s.Error = backend.StatusStopped, guard.TaskError(ErrStopped)
+		s.To = backend.StatusStopped // the store has the reason
 	case err == nil && len(result) > backend.MaxMessage:
 		s.To = backend.StatusFailed
 		s.Error = guard.TaskError(backend.Errorf(backend.ErrResourceExhausted, "result of %d bytes exceeds the maximum of %d",

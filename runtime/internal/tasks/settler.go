@@ -255,7 +255,7 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 	for i, b := range batch {
 		switch settled[i] {
 		case backend.SettledStopping:
-			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, guard.TaskError(ErrStopped), 0
+			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, nil, 0
 			s.add(b)
 			continue
 		case backend.SettledLost:
