@@ -91,7 +91,11 @@
 // Stop and retry:
 //
 //   - [App.StopTask] stops a task and its subtasks.
-//   - [App.RetryTask] submits a finished task again.
+//   - [App.RetryTask] submits a finished task again. [Payload] and [Replace], each a [RetryOption], change the payload
+//     and delete the old task.
+//   - [App.RunNow] makes a task due, [App.Reweigh] changes its weight, and [App.DeleteTask] deletes a finished one.
+//   - [App.StopTasks], [App.RetryTasks] and [App.DeleteTasks] change the tasks of a query, a page a call: see
+//     [BulkResult] and [BulkFailure]. [DryRun] is a [BulkOption].
 //
 // # Schedules
 //
@@ -129,6 +133,8 @@
 //   - [App.PauseQueue] and [App.ResumeQueue] pause a queue on all instances.
 //   - [App.UpdateMaxWorkers] and [App.ResetMaxWorkers] change how many of its tasks run at once. [Create] is a
 //     [LimitOption] for queues that do not exist yet. [App.QueueLimits] returns the [Limits] that are set.
+//   - [By] and [Reason] tell who makes a change and why. Each is an [ActionOption] of all changes of tasks, queues and
+//     jobs. [App.Audit] lists each [AuditEntry], that is, each change with By: see [AuditQuery] and [AuditPage].
 //   - [App.Instances] lists each [InstanceInfo]: see [InstanceQuery], [InstanceSort] and [InstancePage].
 //   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
 //     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
