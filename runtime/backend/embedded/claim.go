@@ -89,11 +89,13 @@ func (t *tx) claimTasks(c backend.Claim) (claimResult, error) {
 		r.Fence++
 		r.Attempt++
 		r.MaxCrashes = c.MaxCrashes
+		r.Instance, r.IP = c.Instance, c.IP
 	}
 	got.tasks = tasksOf(free)
 	return got, t.exec(`UPDATE task SET status = 2, place = 0, owner = ?, nonce = ?, settled = 0, fan_in = ?, started = ?,
-			max_crashes = ?, fence = fence + 1, attempt = attempt + 1
-		WHERE seq IN (SELECT value FROM json_each(?))`, c.Owner, c.Nonce, c.FanIn, t.now, c.MaxCrashes, list(seqs))
+			max_crashes = ?, claimer = (fence + 1) || ?, fence = fence + 1, attempt = attempt + 1
+		WHERE seq IN (SELECT value FROM json_each(?))`, c.Owner, c.Nonce, c.FanIn, t.now, c.MaxCrashes, claimerText(c),
+		list(seqs))
 }
 
 // claimableTasks reads the tasks that a claim may take, best first. It skips those past their deadline (row 2) and all

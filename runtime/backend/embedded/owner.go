@@ -143,12 +143,15 @@ func (t *tx) expireClaim(r *row, ran *backend.Task, loss *backend.Loss) error {
 	}
 	r.attempt, r.crashes = ran.Attempt, ran.Crashes
 	if ran.Status == backend.StatusFailed {
+		if err := t.keepAttempt(r, backend.AttemptLost, ran.Error); err != nil {
+			return err
+		}
 		return t.endTask(r, ran.Status, nil, ran.Error)
 	}
 	if wait > 0 {
 		r.due = t.now + int64(wait)
 	}
-	return t.releaseTask(r, ran.Status, r.due, nil)
+	return t.releaseTask(r, ran.Status, r.due, nil, backend.AttemptLost)
 }
 
 // lossTask returns the fields of a task that a backend.Loss depends on.

@@ -41,15 +41,16 @@ const (
 	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started,
 		ended, error_code, error_message, trace, retried_by, ifnull(wrong_since, 0), max_crashes,
-		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
+		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4,
+		CASE WHEN status = 2 OR ended_by > 0 THEN claimer END, stopping AND status = 2, `
 	headRare = `'{"subtasks":' || ifnull(subtasks, 'null') || ',"allow":' || ifnull(allow, 'null') ||
 		',"suspect":' || ifnull(suspect, 'null') || ',"retries":' || ifnull(retries, 'null')`
 
 	taskColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries, error_details, metadata)
 		IS NOT NULL THEN ` + headRare + ` || ',"details":' || ifnull(error_details, 'null') || ',"metadata":' ||
-		ifnull(metadata, 'null') || '}' END, progress, result, log, payload `
+		ifnull(metadata, 'null') || '}' END, progress, result, log, payload, ended_by, attempts `
 	headColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries) IS NOT NULL THEN ` + headRare +
-		` || '}' END, NULL, NULL, NULL, NULL `
+		` || '}' END, NULL, NULL, NULL, NULL, 0, NULL `
 
 	selectTask = "SELECT " + taskColumns + "FROM task LEFT JOIN payload ON payload.seq = task.seq "
 	selectHead = "SELECT " + headColumns + "FROM task "
@@ -76,8 +77,9 @@ type record struct {
 func scanRecord(rows *sql.Rows) (*record, error) {
 	var x struct { // a single allocation for all scanned variables
 		record
-		due, deadline, started, ended, wrong int64
-		code, message, log, rare             sql.NullString
+		due, deadline, started, ended, wrong        int64
+		endedBy                                     int
+		code, message, log, rare, claimer, attempts sql.NullString
 	}
 	r := &x.record
 	t := &r.Task
@@ -85,7 +87,8 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint,
 		(*int64)(&t.Timeout),
 		&x.started, &x.ended, &x.code, &x.message, &t.Trace, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &t.Spawned, &t.Gated,
-		&x.rare, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
+		&x.claimer, &t.Stopping,
+		&x.rare, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload), &x.endedBy, &x.attempts)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +105,18 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		t.Log = strings.Split(x.log.String, "\n")
 	}
 	if x.rare.Valid {
-		return r, r.setRare(x.rare.String)
+		if err := r.setRare(x.rare.String); err != nil {
+			return nil, err
+		}
+	}
+	if x.claimer.Valid {
+		t.Instance, t.IP = claimerOf(x.claimer.String, t.Fence)
+	}
+	if t.Attempts, err = scanAttempts(t.ID, x.attempts); err != nil {
+		return nil, err
+	}
+	if x.endedBy == endedByAttempt {
+		t.Attempts = backend.AppendAttempt(t.Attempts, backend.NewAttempt(t, t.Ended, backend.OutcomeOf(t.Status), t.Error))
 	}
 	return r, nil
 }

@@ -86,16 +86,17 @@ func (t *tx) applySettle(r *row, e *backend.Settle) error {
 	case backend.StatusSuccess:
 		return t.endTask(r, e.To, e.Result, nil)
 	case backend.StatusRetrying:
-		return t.releaseTask(r, e.To, instant.Add(t.now, e.Delay), reasonError(e.Error, "the attempt failed"))
+		return t.releaseTask(r, e.To, instant.Add(t.now, e.Delay), reasonError(e.Error, "the attempt failed"),
+			backend.AttemptFailed)
 	case backend.StatusFailed:
 		return t.endTask(r, e.To, nil, reasonError(e.Error, "the attempt failed"))
 	case backend.StatusWaiting:
-		r.attempt--
+		r.attempt-- // it is not charged
 		var why *backend.TaskError
 		if e.Payload == backend.PayloadWrongVersion {
 			why = reasonError(e.Error, "the attempt failed")
 		}
-		return t.releaseTask(r, e.To, instant.Add(t.now, e.Delay), why)
+		return t.releaseTask(r, e.To, instant.Add(t.now, e.Delay), why, backend.AttemptReturned)
 	default:
 		return t.endTask(r, e.To, nil, reasonError(e.Error, r.reason))
 	}

@@ -27,6 +27,7 @@ type row struct {
 	doneOf      string
 	hasSubtasks bool // it has subtasks
 	log         any  // replaces the task's log lines unless it is nil
+	attempts    any  // the column attempts, once keepAttempt has added the last one; otherwise nil
 
 	started    int64
 	maxCrashes int
@@ -81,11 +82,18 @@ func (t *tx) endTask(r *row, to backend.Status, result json.RawMessage, why *bac
 		closed = t.now // it is a tree by itself
 	}
 	code, message, details := errorColumns(why)
+	endedBy := notByAttempt
+	switch {
+	case r.attempts != nil:
+		endedBy = endedByKept
+	case statuses[r.status] == backend.StatusRunning:
+		endedBy = endedByAttempt
+	}
 	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?,
 			settled = ?, result = ifnull(?, result), error_code = ?, error_message = ?, error_details = ?,
-			ended = ?, closed = ?, log = ifnull(?, log) WHERE seq = ?`,
+			ended = ?, closed = ?, log = ifnull(?, log), ended_by = ?, attempts = ifnull(?, attempts) WHERE seq = ?`,
 		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, details, t.now, closed, r.log,
-		r.seq)
+		endedBy, r.attempts, r.seq)
 	if err != nil {
 		return err
 	}
@@ -97,14 +105,21 @@ func (t *tx) endTask(r *row, to backend.Status, result json.RawMessage, why *bac
 	return nil
 }
 
-// releaseTask makes a running task wait again, until due.
-func (t *tx) releaseTask(r *row, to backend.Status, due int64, why *backend.TaskError) error {
+// releaseTask makes a running task wait again, until due. Its attempt has ended with outcome.
+func (t *tx) releaseTask(
+	r *row, to backend.Status, due int64, why *backend.TaskError, outcome backend.AttemptOutcome,
+) error {
+	if err := t.keepAttempt(r, outcome, why); err != nil {
+		return err
+	}
 	code, message, details := errorColumns(why)
 	err := t.exec(`UPDATE task SET status = ?1, place = ?2, due = ?3, owner = NULL, stopping = 0, attempt = ?4,
 			crashes = ?5, nonce = ?6, settled = ?7, hints = 0,
 			error_details = CASE WHEN ?8 IS NULL THEN error_details ELSE ?10 END, error_code = ifnull(?8, error_code),
-			error_message = ifnull(?9, error_message), log = ifnull(?11, log) WHERE seq = ?12`,
-		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, details, r.log, r.seq)
+			error_message = ifnull(?9, error_message), log = ifnull(?11, log), claimer = NULL, attempts = ?12
+		WHERE seq = ?13`,
+		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, details, r.log, r.attempts,
+		r.seq)
 	if err != nil {
 		return err
 	}
