@@ -20,7 +20,7 @@ func FuzzCursor(f *testing.F) {
 		f.Add(seed, int64(1), int64(0))
 	}
 	f.Fuzz(func(t *testing.T, text string, seq, ended int64) {
-		r := &record{seq: seq}
+		r := &backend.Task{Created: time.Unix(0, seq)}
 		if ended != 0 {
 			r.Ended = time.Unix(0, ended)
 		}

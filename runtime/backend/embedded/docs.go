@@ -94,6 +94,30 @@ func (d *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 		"SELECT name, revision, value FROM doc WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1 ORDER BY name", prefix)
 }
 
+// Latest implements backend.Docs.
+func (d *docs) Latest(ctx context.Context, prefix, before string, max int) ([]backend.Doc, error) {
+	high := afterPrefix(prefix)
+	if before != "" && (high == "" || before < high) {
+		high = before
+	}
+	if high == "" {
+		return readAll(ctx, d.db, scanDoc, "SELECT name, revision, value FROM doc ORDER BY name DESC LIMIT ?", max)
+	}
+	return readAll(ctx, d.db, scanDoc,
+		"SELECT name, revision, value FROM doc WHERE name >= ? AND name < ? ORDER BY name DESC LIMIT ?", prefix, high, max)
+}
+
+// afterPrefix returns the least string that is greater than all that start with prefix, or "" if there is none.
+func afterPrefix(prefix string) string {
+	high := []byte(prefix)
+	for i := len(high) - 1; i >= 0; i-- {
+		if high[i]++; high[i] != 0 {
+			return string(high[:i+1])
+		}
+	}
+	return ""
+}
+
 // Delete implements backend.Docs.
 func (d *docs) Delete(ctx context.Context, name string, rev int64) error {
 	return change(ctx, d.db.writer, func(tx *tx) error {

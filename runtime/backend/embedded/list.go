@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
+	"github.com/afgen/afgen/runtime/backend/internal/look"
 )
 
 // fewEnded is up to how many successful tasks of a queue a list by creation sorts. There is no index for them: it would
@@ -28,27 +29,62 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err != nil {
 		return page, err
 	}
-	var more bool
-	err = s.db.readSnapshot(ctx, func(v *snapshot) error {
-		counts, err := l.count(v, &page)
+	if !q.Filter.IsZero() {
+		return s.listFiltered(ctx, q)
+	}
+	err = s.db.readSnapshot(ctx, func(v *snapshot) (err error) {
+		page = backend.TaskPage{}
+		counts, err := l.tallies(v)
 		if err != nil {
 			return err
 		}
-		keys, err := l.keys(v, counts)
-		if err != nil || len(keys) == 0 {
+		if err := l.count(v, counts, &page); err != nil {
 			return err
 		}
-		found, all, err := l.page(v, keys)
-		if err != nil {
-			return err
-		}
-		if more = !all; more {
-			page.Cursor = cursorOf(found[len(found)-1])
-		}
-		page.Tasks = tasksOf(found)
-		return nil
+		page.Tasks, page.Cursor, err = l.read(v, counts)
+		return err
 	})
 	return page, err
+}
+
+// listFiltered is List for a query with a filter.
+func (s *store) listFiltered(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	part := q
+	part.Filter = backend.TaskFilter{}
+	return look.Page(ctx, q, func(ctx context.Context, limit, bytes int, cursor string) (
+		tasks []backend.Task, next string, err error,
+	) {
+		part.Limit, part.Bytes, part.Cursor = limit, bytes, cursor
+		l, err := newLister(part)
+		if err != nil {
+			return nil, "", err
+		}
+		err = s.db.readSnapshot(ctx, func(v *snapshot) error {
+			counts, err := l.tallies(v)
+			if err != nil {
+				return err
+			}
+			tasks, next, err = l.read(v, counts)
+			return err
+		})
+		return tasks, next, err
+	}, cursorOf)
+}
+
+// read returns the tasks of the page and the cursor of the next one.
+func (l *lister) read(v *snapshot, counts []*tally) (tasks []backend.Task, next string, err error) {
+	keys, err := l.keys(v, counts)
+	if err != nil || len(keys) == 0 {
+		return nil, "", err
+	}
+	found, all, err := l.page(v, keys)
+	if err != nil {
+		return nil, "", err
+	}
+	if !all {
+		next = cursorOf(&found[len(found)-1].Task)
+	}
+	return tasksOf(found), next, nil
 }
 
 // A listKey is the place of a task in a list: when it ended, or 0, and its seq.
@@ -111,9 +147,9 @@ func newLister(q backend.TaskQuery) (*lister, error) {
 	return l, nil
 }
 
-// cursorOf returns the cursor of the page that ends with r.
-func cursorOf(r *record) string {
-	return strconv.FormatInt(instant.Of(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
+// cursorOf returns the cursor of the page that ends with t.
+func cursorOf(t *backend.Task) string {
+	return strconv.FormatInt(instant.Of(t.Ended), 36) + " " + strconv.FormatInt(instant.Of(t.Created), 36)
 }
 
 // A tally is the number of tasks of a queue by status.
@@ -122,16 +158,17 @@ type tally struct {
 	n     [len(statuses)]int
 }
 
-// count sets the page's total and returns the tallies of the queues of the query.
-func (l *lister) count(v *snapshot, page *backend.TaskPage) ([]*tally, error) {
+// tallies returns the tallies of the queues of the query, if it needs them.
+func (l *lister) tallies(v *snapshot) ([]*tally, error) {
 	if l.Source != "" {
-		n, err := l.countRows(v, "INDEXED BY task_kin WHERE source = ? AND source IS NOT NULL AND (? = '' OR queue = ?) AND ",
-			l.Source, l.Queue, l.Queue)
-		page.Total, page.AtLeast = backend.BoundedTotal(n)
-		return nil, err
+		return nil, nil
 	}
-	var counts []*tally
-	_, err := readFrom(v, func(rows *sql.Rows) (_ struct{}, err error) {
+	return tallies(v, l.Queue)
+}
+
+// tallies returns the tallies of a queue, or of all if queue is "", sorted by name.
+func tallies(v *snapshot, queue string) (counts []*tally, err error) {
+	_, err = readFrom(v, func(rows *sql.Rows) (_ struct{}, err error) {
 		var queue string
 		var status, n int
 		if err := rows.Scan(&queue, &status, &n); err != nil {
@@ -142,21 +179,41 @@ func (l *lister) count(v *snapshot, page *backend.TaskPage) ([]*tally, error) {
 		}
 		counts[len(counts)-1].n[status] = n
 		return struct{}{}, nil
-	}, "SELECT queue, status, n FROM tally WHERE n > 0 AND (? = '' OR queue = ?) ORDER BY queue", l.Queue, l.Queue)
-	if err != nil {
-		return nil, err
-	}
-	if !l.After.IsZero() || !l.Before.IsZero() {
-		n, err := l.countRows(v, "NOT INDEXED WHERE (? = '' OR queue = ?) AND ", l.Queue, l.Queue)
-		page.Total, page.AtLeast = backend.BoundedTotal(n)
-		return counts, err
-	}
-	for _, c := range counts {
-		for _, status := range l.statuses() {
-			page.Total += c.n[status]
+	}, "SELECT queue, status, n FROM tally WHERE n > 0 AND (? = '' OR queue = ?) ORDER BY queue", queue, queue)
+	return counts, err
+}
+
+// count sets the page's total.
+func (l *lister) count(v *snapshot, counts []*tally, page *backend.TaskPage) (err error) {
+	n := 0
+	switch {
+	case l.Source != "":
+		n, err = l.countRows(v, `INDEXED BY task_kin WHERE source = ? AND source IS NOT NULL AND (? = '' OR queue = ?)
+			AND (? = '' OR error_code = ?) AND `, l.Source, l.Queue, l.Queue, string(l.Code), string(l.Code))
+	case l.Code != "":
+		for _, c := range counts {
+			if c.n[number(backend.StatusFailed)] == 0 || n > backend.MaxTotal {
+				continue
+			}
+			some, err := l.countRows(v, "INDEXED BY task_code WHERE queue = ? AND error_code = ? AND status = 5 AND ", c.queue,
+				string(l.Code))
+			if err != nil {
+				return err
+			}
+			n += some
 		}
+	case !l.After.IsZero() || !l.Before.IsZero():
+		n, err = l.countRows(v, "NOT INDEXED WHERE (? = '' OR queue = ?) AND ", l.Queue, l.Queue)
+	default:
+		for _, c := range counts {
+			for _, status := range l.statuses() {
+				page.Total += c.n[status]
+			}
+		}
+		return nil
 	}
-	return counts, nil
+	page.Total, page.AtLeast = backend.BoundedTotal(n)
+	return err
 }
 
 // countRows counts matching tasks, up to one more than backend.MaxTotal. The cursor has no effect on a total.
@@ -221,9 +278,9 @@ type listRange struct {
 
 func (l *lister) ranges(counts []*tally) (all []listRange) {
 	if l.Source != "" {
-		where, args := `WHERE source = ? AND source IS NOT NULL AND (? = '' OR queue = ?)
+		where, args := `WHERE source = ? AND source IS NOT NULL AND (? = '' OR queue = ?) AND (? = '' OR error_code = ?)
 			AND status IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? `,
-			[]any{l.Source, l.Queue, l.Queue, list(l.statuses()), l.low, l.high}
+			[]any{l.Source, l.Queue, l.Queue, string(l.Code), string(l.Code), list(l.statuses()), l.low, l.high}
 		if l.Sort == backend.SortEnded {
 			where, args = where+"AND (ended, seq) < (?, ?) ", append(args, l.below.ended, l.below.seq)
 		}
@@ -269,7 +326,10 @@ func (l *lister) createdRanges(c *tally) (all []listRange) {
 			[]any{c.queue, list(l.live), l.low, l.high}, l.order})
 	}
 	for _, status := range l.failed {
-		if c.n[status] > 0 {
+		if l.Code != "" && c.n[status] > 0 {
+			all = append(all, listRange{`INDEXED BY task_code WHERE queue = ? AND error_code = ? AND status = 5
+				AND seq BETWEEN ? AND ? `, []any{c.queue, string(l.Code), l.low, l.high}, l.order})
+		} else if c.n[status] > 0 {
 			all = append(all, listRange{`INDEXED BY task_failed WHERE queue = ? AND status = ? AND status > 4
 				AND seq BETWEEN ? AND ? `, []any{c.queue, status, l.low, l.high}, l.order})
 		}
@@ -293,7 +353,10 @@ func (l *lister) endedRanges(c *tally) (all []listRange) {
 	}
 	args := []any{l.below.ended, l.below.seq, l.low, l.high}
 	for _, status := range l.failed {
-		if c.n[status] > 0 {
+		if l.Code != "" && c.n[status] > 0 {
+			all = append(all, listRange{`INDEXED BY task_code_ended WHERE queue = ? AND error_code = ? AND status = 5
+				AND (ended, seq) < (?, ?) AND seq BETWEEN ? AND ? `, append([]any{c.queue, string(l.Code)}, args...), l.order})
+		} else if c.n[status] > 0 {
 			all = append(all, listRange{`INDEXED BY task_failed_ended WHERE queue = ? AND status = ? AND status > 4
 				AND (ended, seq) < (?, ?) AND seq BETWEEN ? AND ? `, append([]any{c.queue, status}, args...), l.order})
 		}
