@@ -19,13 +19,17 @@ const kindEvent = "news"
 
 // A coordinator implements backend.Coordinator. Announcements are rows of the file, events travel over the mesh.
 type coordinator struct {
-	db     *database
-	mesh   *mesh.Mesh
-	topics events.Topics
+	db       *database
+	mesh     *mesh.Mesh
+	topics   events.Topics
+	observer bool
 }
 
 // Announce implements backend.Coordinator.
 func (c *coordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
+	if c.observer {
+		return errObserver("is not announced")
+	}
 	return change(ctx, c.db.writer, func(tx *tx) error {
 		if err := tx.exec("DELETE FROM present WHERE until <= ?", tx.now); err != nil {
 			return err

@@ -29,6 +29,7 @@ type database struct {
 	reads map[string]*sql.Stmt // by query
 
 	generation generation
+	observed   *observed // nil unless this App is an observer
 }
 
 // A generation is the last seen generation of the registry.
@@ -108,14 +109,43 @@ func dsn(path string, pragmas ...string) string {
 
 // close waits for queued writes and closes the file.
 func (db *database) close() error {
-	err := db.writer.close()
+	if db.observed != nil {
+		db.observed.mu.Lock()
+		defer db.observed.mu.Unlock()
+		db.observed.open = false
+	}
+	return errors.Join(db.writer.close(), db.closeReaders())
+}
+
+// closeReaders closes the connections that read.
+func (db *database) closeReaders() (err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for _, s := range db.reads {
 		err = errors.Join(err, s.Close())
 	}
-	db.reads = nil
-	return errors.Join(err, db.readers.Close())
+	if db.reads = nil; db.readers != nil {
+		err = errors.Join(err, db.readers.Close())
+	}
+	return err
+}
+
+// setReaders replaces the connections that read, which were closed.
+func (db *database) setReaders(pool *sql.DB) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.readers, db.reads = pool, map[string]*sql.Stmt{}
+}
+
+// steadily runs a read, which is repeated if an observer has read a file that was changing.
+func (db *database) steadily(ctx context.Context, read func() error) error {
+	if db.observed == nil {
+		return read()
+	}
+	if err := checkContext(ctx); err != nil {
+		return err
+	}
+	return db.observed.read(ctx, read)
 }
 
 // read runs a query on a snapshot of the committed data.
@@ -136,6 +166,21 @@ func (db *database) read(ctx context.Context, query string, args ...any) (*sql.R
 
 // readRow scans the first row of a query into to. found reports whether there is one.
 func (db *database) readRow(ctx context.Context, query string, args []any, to ...any) (found bool, err error) {
+	if db.observed != nil {
+		return db.readRowSteadily(ctx, query, args, to)
+	}
+	return db.readRowOnce(ctx, query, args, to...)
+}
+
+func (db *database) readRowSteadily(ctx context.Context, query string, args, to []any) (found bool, err error) {
+	err = db.steadily(ctx, func() (err error) {
+		found, err = db.readRowOnce(ctx, query, args, to...)
+		return err
+	})
+	return found, err
+}
+
+func (db *database) readRowOnce(ctx context.Context, query string, args []any, to ...any) (found bool, err error) {
 	rows, err := db.read(ctx, query, args...)
 	if err != nil {
 		return false, err
@@ -157,8 +202,12 @@ type snapshot struct {
 	tx  *sql.Tx
 }
 
-// readSnapshot calls fn with a snapshot that is valid until fn returns.
+// readSnapshot calls fn with a snapshot that is valid until fn returns. It may call fn more than once.
 func (db *database) readSnapshot(ctx context.Context, fn func(s *snapshot) error) error {
+	return db.steadily(ctx, func() error { return db.readSnapshotOnce(ctx, fn) })
+}
+
+func (db *database) readSnapshotOnce(ctx context.Context, fn func(s *snapshot) error) error {
 	if err := checkContext(ctx); err != nil {
 		return err
 	}
@@ -198,6 +247,20 @@ func readFrom[T any](v *snapshot, scan func(*sql.Rows) (T, error), query string,
 // readAll reads all rows of a query.
 func readAll[T any](ctx context.Context, db *database, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T,
 	error) {
+	if db.observed == nil {
+		return readAllOnce(ctx, db, scan, query, args...)
+	}
+	var all []T
+	err := db.steadily(ctx, func() (err error) {
+		all, err = readAllOnce(ctx, db, scan, query, args...)
+		return err
+	})
+	return all, err
+}
+
+func readAllOnce[T any](
+	ctx context.Context, db *database, scan func(*sql.Rows) (T, error), query string, args ...any,
+) ([]T, error) {
 	rows, err := db.read(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -275,7 +338,11 @@ func (f dbFile) wrapError(err error) error {
 	if !ok {
 		return backend.Errorf(backend.ErrInternal, "SQLite: %w", err)
 	}
-	switch e.Code() & 0xff {
+	code := e.Code() & 0xff
+	if e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // the shared memory is a file, too
+		code = sqlite3.SQLITE_FULL
+	}
+	switch code {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return backend.Errorf(backend.ErrUnavailable, "another process holds the write lock of the file: %w", err).
 			With(backend.OutcomeNotSent)

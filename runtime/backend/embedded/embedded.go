@@ -34,6 +34,12 @@
 // it as the owner of its tasks without waiting for its lease ([backend.ProcessWatcher]). A stopped process keeps its
 // lock and is subject to its lease, as on any backend.
 //
+// # Observers
+//
+// An observer ([backend.Env]) opens an existing file without writing, even on a full disk or in a read-only directory. It
+// is not in the registry, but dials the other processes. Only its changes, such as stopping a task, need a file that can
+// be written.
+//
 // # Limitations
 //
 // A process that is stopped in the middle of a transaction (SIGSTOP, a debugger) holds SQLite's write lock. Until it
@@ -74,6 +80,7 @@ type options struct {
 	maxLog      int64                             // limit of SQLite's write-ahead log, in bytes
 	noVacuum    bool                              // create the file as older versions did, unable to shrink
 	log         *slog.Logger
+	observer    bool
 }
 
 // FullSync makes every commit survive a power failure.
@@ -117,18 +124,22 @@ func (o options) prepare(ctx context.Context, conn *sql.Conn) error {
 
 // Open implements backend.Backend. It refuses a file of a newer schema or of another program, and a path on a network
 // file system. It also refuses a file that belongs to another user, or that another user can replace. Its errors
-// contain advice.
+// contain advice. For an observer it creates nothing, and refuses a file of an older schema, too.
 func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	o := b.options
-	o.log = env.Logger
-	p, err := preparePaths(b.path, o)
+	o.log, o.observer = env.Logger, env.Observer
+	prepare, open := preparePaths, openSession
+	if o.observer {
+		prepare, open = observedPaths, openObserver
+	}
+	p, err := prepare(b.path, o)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSession(ctx, p, o, env)
+	s, err := open(ctx, p, o, env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.file, err)
 	}

@@ -48,12 +48,8 @@ func preparePaths(path string, o options) (paths, error) {
 			return paths{}, creationError("create the directory", err)
 		}
 	}
-	if kind, err := o.fileSystem(p.run); err != nil {
-		return paths{}, pathError("look at the file system", err)
-	} else if kind != "" {
-		return paths{}, backend.Errorf(backend.ErrFailedPrecondition,
-			"%s is on a network file system (%s), where locks and shared "+
-				"memory are unreliable: choose a path on a local disk, or use the servers backend", file, kind)
+	if err := o.checkLocal(p.run, file); err != nil {
+		return paths{}, err
 	}
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err == nil {
@@ -65,6 +61,18 @@ func preparePaths(path string, o options) (paths, error) {
 		return paths{}, creationError("create the file", err)
 	}
 	return p, p.checkFiles(o)
+}
+
+// checkLocal returns an error if the directory of a file is on a network file system.
+func (o options) checkLocal(dir, file string) error {
+	if kind, err := o.fileSystem(dir); err != nil {
+		return pathError("look at the file system", err)
+	} else if kind != "" {
+		return backend.Errorf(backend.ErrFailedPrecondition,
+			"%s is on a network file system (%s), where locks and shared "+
+				"memory are unreliable: choose a path on a local disk, or use the servers backend", file, kind)
+	}
+	return nil
 }
 
 // checkFindings returns an error if another user can redirect the path or replace the file. It logs findings that are
@@ -105,7 +113,7 @@ func (p paths) checkFiles(o options) error {
 	for _, path := range append([]string{p.file, p.run}, p.sidecars()...) {
 		info, err := os.Lstat(path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && path != p.file && path != p.run:
+		case errors.Is(err, fs.ErrNotExist) && path != p.file && (path != p.run || o.observer):
 			continue
 		case err != nil:
 			return pathError("look at the file", err)

@@ -30,7 +30,9 @@ type registry struct {
 	self string
 	run  string // the directory of locks and sockets
 	lock *flock.Flock
-	log  *slog.Logger
+	// observer is set if this process is not in the registry and changes nothing in it. It dials all peers.
+	observer bool
+	log      *slog.Logger
 
 	mu   sync.Mutex
 	last *view
@@ -153,6 +155,9 @@ func (r *registry) isDead(peer string) bool {
 
 // addOffer registers an offer of this peer. more runs in the same transaction.
 func (r *registry) addOffer(ctx context.Context, o offer, facts string, more func(*tx) error) error {
+	if r.observer {
+		return errObserver("serves nothing and receives no messages or hints")
+	}
 	r.offerMu.Lock()
 	defer r.offerMu.Unlock()
 	if r.offers[o] == 0 {
@@ -323,9 +328,9 @@ func (r *registry) reconcile(ctx context.Context) {
 	for id, p := range v.peers {
 		switch {
 		case id == r.self || slices.Contains(connected, id):
-		case r.isDead(id):
+		case !r.observer && r.isDead(id):
 			wg.Go(func() { r.removeDeadPeer(ctx, p) })
-		case p.joined < v.peers[r.self].joined:
+		case r.observer || p.joined < v.peers[r.self].joined:
 			wg.Go(func() {
 				if err := r.mesh.Connect(ctx, p.Address); err != nil && ctx.Err() == nil {
 					r.log.Debug("cannot connect to peer", "peer", id, "error", err)

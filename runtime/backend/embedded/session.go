@@ -120,6 +120,9 @@ func (s *session) close(ctx context.Context) error {
 	s.stop()
 	err := s.mesh.Close(ctx)
 	s.background.Wait()
+	if s.peers.observer {
+		return errors.Join(err, s.db.close())
+	}
 	ctx = context.WithoutCancel(ctx)
 	err = errors.Join(err, s.peers.removeSelf(ctx))
 	// SQLite removes its log when the last process closes the file. If two close it at the same moment, neither would,

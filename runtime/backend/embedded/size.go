@@ -40,7 +40,7 @@ type logLimit struct {
 
 // truncateLog truncates the log if it is too long. It runs between transactions, on the writer's goroutine.
 func (w *writer) truncateLog() {
-	if time.Now().Before(w.limit.next) {
+	if w.tx.conn == nil || time.Now().Before(w.limit.next) {
 		return
 	}
 	w.limit.next = time.Now().Add(checkEvery)

@@ -23,6 +23,7 @@ type writer struct {
 	now         func() time.Time
 	jobs        chan *job
 	limit       logLimit
+	open        func() (*sql.DB, *sql.Conn, error) // if not nil, the first transaction opens the connection with it
 
 	closing   chan struct{} // closed to stop loop
 	done      chan struct{}
@@ -65,17 +66,23 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 	if err != nil {
 		return nil, errors.Join(db.file.readError(ctx, err), pool.Close())
 	}
-	w := &writer{
-		db: pool, lock: turn, lockTimeout: o.lockTimeout, now: o.now, jobs: make(chan *job, maxJobs),
-		closing: make(chan struct{}), done: make(chan struct{}),
-		limit: logLimit{file: path + "-wal", max: o.maxLog, log: o.log},
-		tx:    &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
-	}
+	w := newStoppedWriter(db, path, peer, o, turn)
+	w.db, w.tx.conn = pool, conn
 	if err := o.prepare(ctx, conn); err != nil {
 		return nil, errors.Join(db.file.wrapError(err), conn.Close(), pool.Close())
 	}
 	go w.loop()
 	return w, nil
+}
+
+// newStoppedWriter returns a writer without a connection, whose loop doesn't run yet.
+func newStoppedWriter(db *database, path, peer string, o options, turn *writeLock) *writer {
+	return &writer{
+		lock: turn, lockTimeout: o.lockTimeout, now: o.now, jobs: make(chan *job, maxJobs),
+		closing: make(chan struct{}), done: make(chan struct{}),
+		limit: logLimit{file: path + "-wal", max: o.maxLog, log: o.log},
+		tx:    &tx{db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
+	}
 }
 
 // connect opens the connection. While another process closes the file as the last one, SQLite reports that the file is
@@ -94,6 +101,9 @@ func (w *writer) close() error {
 	w.closeOnce.Do(func() {
 		close(w.closing)
 		<-w.done
+		if w.db == nil {
+			return
+		}
 		w.closeErr = errors.Join(w.tx.close(), w.db.Close())
 	})
 	return w.closeErr
@@ -244,7 +254,12 @@ func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error)
 
 // begin starts a transaction, waiting for the write lock. A process that was alone needs no turn: another one that has
 // joined since waits for SQLite's lock once.
-func (w *writer) begin() error {
+func (w *writer) begin() (err error) {
+	if w.tx.conn == nil {
+		if w.db, w.tx.conn, err = w.open(); err != nil {
+			return err
+		}
+	}
 	if !w.tx.db.generation.isAlone() {
 		w.lock.acquire()
 		defer w.lock.release()

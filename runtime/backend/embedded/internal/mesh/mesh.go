@@ -125,6 +125,9 @@ func Listen(o Options) (*Mesh, error) {
 	return m, nil
 }
 
+// New returns a Mesh that doesn't listen: it dials others, but none can dial it. The caller must close it.
+func New(o Options) *Mesh { return newMesh(o) }
+
 // newMesh returns a Mesh that doesn't listen.
 func newMesh(o Options) *Mesh {
 	if o.Logger == nil {
