@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/audit"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/grace"
+	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/presence"
@@ -30,9 +31,10 @@ type core struct {
 	app      *App
 	log      *slog.Logger
 	ports    *backend.Ports
-	store    backend.Store
-	tasks    *tasks.Engine // nil in a child process
-	client   *tasks.Client // of tasks; in a child process, over its pipe
+	store    backend.Store     // counts what is inserted
+	history  *history.Recorder // nil in a child process
+	tasks    *tasks.Engine     // nil in a child process
+	client   *tasks.Client     // of tasks; in a child process, over its pipe
 	requests *retry.Requester
 	bus      *pubsub.Bus
 	ctx      context.Context // of the background parts
@@ -50,9 +52,14 @@ type core struct {
 }
 
 func newCore(a *App) *core {
-	e := &core{app: a, log: a.log, ports: a.ports, store: a.ports.Store}
+	e := &core{app: a, log: a.log, ports: a.ports}
+	e.history = history.New(history.Config{
+		Docs: a.ports.Docs, Store: a.ports.Store, Instance: a.instance.ID, Log: a.log,
+	})
+	e.store = e.history.Store(a.ports.Store)
 	e.tasks = tasks.New(tasks.Config{
-		Ports: a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
+		History: e.history,
+		Ports:   a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion,
 		AwaitStart: a.awaitStart, WarnOnce: a.warned.once, ReadLimits: e.limitOf,
 		WaitUntold: waitUntold, WaitsLong: e.waitsLong,

@@ -74,7 +74,12 @@ type process interface {
 // ownProcess implements process for an App that is not in a child process.
 type ownProcess struct{ app *App }
 
-func (p ownProcess) Ports() *backend.Ports { return p.app.ports }
+// Ports returns the ports for children. What they insert is counted.
+func (p ownProcess) Ports() *backend.Ports {
+	ports := *p.app.ports
+	ports.Store = p.app.core.store
+	return &ports
+}
 
 func (p ownProcess) Wake(queue string, ids []string) {
 	p.app.core.client.Wake(queue, ids)

@@ -92,7 +92,7 @@ func (c *core) knownQueue(ctx context.Context, queue string, l Limits) (bool, []
 	if err != nil {
 		return false, nil, err
 	}
-	names = append(names, served...)
+	names = slices.AppendSeq(names, maps.Keys(served))
 	if slices.Contains(names, queue) {
 		return true, nil, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -85,7 +86,12 @@ func TestQueuesStayKnown(t *testing.T) {
 		}
 	}
 	got, err := presence.ServedQueues(t.Context(), docs)
-	if slices.Sort(got); err != nil || !slices.Equal(got, []string{"a", "b", "c"}) {
-		t.Errorf("%q, %v", got, err)
+	if names := slices.Sorted(maps.Keys(got)); err != nil || !slices.Equal(names, []string{"a", "b", "c"}) {
+		t.Errorf("%q, %v", names, err)
+	}
+	for queue, seen := range got {
+		if age := time.Since(seen); age < 0 || age > time.Minute {
+			t.Errorf("queue %s was seen %v ago", queue, age)
+		}
 	}
 }

@@ -17,10 +17,15 @@ const (
 	queueSeenFor  = 24 * time.Hour
 )
 
-// ServedQueues returns the queues that have or had a worker.
-func ServedQueues(ctx context.Context, docs backend.Docs) ([]string, error) {
+// ServedQueues returns the queues that have or had a worker, and when one was last seen, to within a day and by its
+// machine's clock.
+func ServedQueues(ctx context.Context, docs backend.Docs) (map[string]time.Time, error) {
 	seen, _, err := servedQueues(ctx, docs)
-	return slices.Collect(maps.Keys(seen)), err
+	served := make(map[string]time.Time, len(seen))
+	for queue, seconds := range seen {
+		served[queue] = time.Unix(seconds, 0)
+	}
+	return served, err
 }
 
 // servedQueues returns the content and the revision of the document.

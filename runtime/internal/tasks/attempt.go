@@ -58,6 +58,7 @@ type attempt struct {
 // the task is a suspect and another pool claimed one at the same time.
 func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	a := &attempt{p: p, task: t, nonce: c.Nonce, hints: hints, begun: time.Now()}
+	p.e.History.Started(t)
 	p.mu.Lock()
 	closing := p.closing
 	p.mu.Unlock()
@@ -151,7 +152,7 @@ func (a *attempt) outcome(result json.RawMessage, err error) backend.Settle {
 func (a *attempt) settleOnce(s backend.Settle) {
 	a.once.Do(func() {
 		a.over.Store(true)
-		a.p.e.settler.add(settlement{Settle: s, task: a.task, claim: a})
+		a.p.e.settler.add(settlement{Settle: s, task: a.task, claim: a, begun: a.begun})
 	})
 }
 
@@ -183,7 +184,7 @@ func (a *attempt) abandon(where string) {
 		a.handler.Logger(a.ctx).Error("handler did not return after its context ended, settling its attempt",
 			"cause", cause, "stack", where)
 		err := backend.Errorf(backend.ErrDeadlineExceeded, "handler did not return after its context ended: %w", cause)
-		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), task: a.task, claim: a})
+		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), task: a.task, claim: a, begun: a.begun})
 	})
 }
 

@@ -30,8 +30,9 @@ func (e *Engine) moved(tasks []backend.Task) {
 	e.ended(tasks)
 }
 
-// ended completes tasks that have ended.
+// ended completes those of the tasks that have ended. No attempt of this process has ended them.
 func (e *Engine) ended(tasks []backend.Task) {
+	e.History.Ended(tasks)
 	var list []completion
 	for _, t := range tasks {
 		if t.Status.Final() {

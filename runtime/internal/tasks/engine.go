@@ -17,7 +17,7 @@
 //
 // store's view of the tasks running here with the actual ones (reconcile.go);
 //   - settle: the settler, the finisher, the publishers of hints and events, the sweeper, which finishes the work of
-//     interrupted processes (sweeper.go), and the purger, which deletes expired tasks (purger.go);
+//     interrupted processes (sweeper.go), the purger, which deletes expired tasks (purger.go), and the writer of package history;
 //   - claim: the limiter reads how many tasks the pools may run (limit.go); each pool claims, listens for hints, and
 //     dispatches pending ones, and one goroutine watches the queues of those that are quiet (dispatch.go).
 //
@@ -38,6 +38,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/signal"
@@ -54,6 +55,8 @@ type Config struct {
 	Retention  backend.Retention
 	// WrongVersionAfter is how long a task waits for a worker of its version.
 	WrongVersionAfter time.Duration
+	// History counts what happens. The Engine runs and flushes it.
+	History *history.Recorder
 
 	// AwaitStart blocks the first claim until handlers may use the App. It returns false if nothing may be claimed.
 	AwaitStart func(ctx context.Context) bool
@@ -137,7 +140,7 @@ func New(cfg Config) *Engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
-	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost),
+	e.Client = &Client{cfg.Ports, cfg.History.Store(cfg.Ports.Store), cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost),
 		e.queueHint, e.notifyStopped, e.notifyFinished}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
@@ -159,7 +162,10 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		Busy:      e.busy,
 		Cancel:    func() { e.cancelRuns(ErrLeaseLost) },
 		Reconcile: func() { e.reconciler.now() },
-		Moved:     e.moved,
+		Moved: func(tasks []backend.Task) {
+			e.History.Lost(tasks)
+			e.moved(tasks)
+		},
 		Beaten: func() {
 			e.abandonStuck()
 			e.signalPools() // they may have waited for a heartbeat
@@ -214,7 +220,7 @@ func (e *Engine) heartbeatParts() []func(context.Context) {
 
 func (e *Engine) settleParts() []func(context.Context) {
 	return append(slices.Repeat([]func(context.Context){e.finisher.run}, finishers),
-		e.settler.run, e.endEvents.run, e.publishHints, e.sweep, e.purgeLoop,
+		e.settler.run, e.endEvents.run, e.publishHints, e.sweep, e.purgeLoop, e.History.Run,
 		e.bus.Subscribe(topicEnded, e.waits.heard),
 		e.bus.Subscribe(topicStop, func(json.RawMessage) { e.reconciler.now() }))
 }
@@ -366,6 +372,9 @@ func (e *Engine) endOwner(b budget) error {
 	defer cancel()
 	e.DeferToSweeper("release claims", e.heartbeat.Owner(), e.reconciler.giveAllBack(last))
 	e.DeferToSweeper("end an owner", e.heartbeat.Owner(), e.heartbeat.Finish(last, retry.Timeout))
+	if !e.heartbeat.StoreLost() {
+		e.History.Flush(last)
+	}
 	closing, cancel := grace.Outlast(b.ctx, grace.Closed)
 	defer cancel()
 	closing, cancel = context.WithTimeout(closing, retry.Timeout/2)

@@ -16,12 +16,13 @@ const (
 	purgeTakeover = time.Minute
 	purgeJitter   = 2 * time.Second
 	purgeMax      = 500 // tasks deleted by one request
+	foldMost      = purgeTakeover / 2
 )
 
-// A purgeTurn is the document that names the purger. One process of the system deletes expired tasks, every minute,
-// and records each time. It keeps that job, because it remembers what the store has. If it is a minute late, the first
-// process that notices takes the job. Times are of the store's clock. Two purgers at once would be harmless: a purge
-// is a series of conditional deletions.
+// A purgeTurn is the document that names the purger. One process of the system deletes expired tasks and folds the
+// history, every minute, and records each time. It keeps that job, because it remembers what the store has. If it is a
+// minute late, the first process that notices takes the job. Times are of the store's clock. Two purgers at once would
+// be harmless: a purge is a series of conditional deletions, and see [history.Recorder.Fold].
 type purgeTurn struct {
 	Instance string    `json:"instance"`
 	At       time.Time `json:"at"` // of its last purge
@@ -43,18 +44,27 @@ func (p purgeTurn) due(instance string, now time.Time) time.Duration {
 func (e *Engine) purgeLoop(ctx context.Context) {
 	wait := purgeEvery
 	for retry.Sleep(ctx, wait+retry.Jitter(purgeJitter)) {
-		if wait = e.takePurgeTurn(ctx); wait == 0 {
+		var now time.Time
+		if wait, now = e.takePurgeTurn(ctx); wait == 0 {
 			wait = e.purge(ctx)
 			e.purged(ctx)
+			e.foldHistory(ctx, now)
 		}
 	}
 }
 
-// takePurgeTurn tries to make it this process's turn to purge. It returns 0 if it is, and otherwise when to try again.
-func (e *Engine) takePurgeTurn(ctx context.Context) (wait time.Duration) {
-	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) error {
-		now, err := e.Ports.Store.Now(ctx)
-		if err != nil {
+// foldHistory folds the history, for a time after which no other process has replaced the purger.
+func (e *Engine) foldHistory(ctx context.Context, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, foldMost)
+	defer cancel()
+	e.History.Fold(ctx, now)
+}
+
+// takePurgeTurn tries to make it this process's turn to purge. It returns 0 and the store's time if it is, and
+// otherwise when to try again.
+func (e *Engine) takePurgeTurn(ctx context.Context) (wait time.Duration, now time.Time) {
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		if now, err = e.Ports.Store.Now(ctx); err != nil {
 			return err
 		}
 		doc, err := e.Ports.Docs.Get(ctx, purgeDoc)
@@ -76,12 +86,12 @@ func (e *Engine) takePurgeTurn(ctx context.Context) (wait time.Duration) {
 	})
 	switch {
 	case backend.CodeOf(err) == backend.ErrAborted: // another process was faster
-		return purgeEvery
+		return purgeEvery, now
 	case err != nil:
 		e.DeferToSweeper("purge", "", err)
-		return purgeEvery
+		return purgeEvery, now
 	}
-	return wait
+	return wait, now
 }
 
 // purged lets the App delete what it keeps for a limited time.

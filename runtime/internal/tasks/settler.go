@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
@@ -36,9 +37,10 @@ type settlement struct {
 	backend.Settle
 	task     *backend.Task // as claimed
 	claim    claim         // notified when the claim has ended or was lost; may be nil
-	since    time.Time
-	refusals int       // how often the store refused this settlement by itself
-	next     time.Time // when to retry it
+	begun    time.Time     // when the handler was called; zero if it was not
+	since    time.Time     // when the settlement was added
+	refusals int           // how often the store refused this settlement by itself
+	next     time.Time     // when to retry it
 }
 
 // A claim is ended by a settlement.
@@ -261,6 +263,7 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 		case backend.SettledLost:
 			s.e.Log.Warn("lease lost, discarding the attempt's result", "task", b.ID, "fence", b.Fence)
 		default:
+			b.count(s.e.History)
 			if b.To.Final() {
 				ended = append(ended,
 					completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure,
@@ -277,6 +280,18 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 	for q := range queues {
 		s.e.Wake(q, nil)
 	}
+}
+
+// count counts the end of the attempt. Claims whose replies were lost have not begun one.
+func (b *settlement) count(h *history.Recorder) {
+	if b.claim == nil {
+		return
+	}
+	run := time.Duration(-1)
+	if !b.begun.IsZero() {
+		run = b.since.Sub(b.begun)
+	}
+	h.Settled(b.task.Queue, b.To, b.Error, run)
 }
 
 // unwritten returns the claims whose attempts have ended here but whose settlements the store may not have.

@@ -1,0 +1,95 @@
+package runtime
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/presence"
+)
+
+// A QueueInfo describes a queue that has tasks, limits or a worker, or had a worker.
+type QueueInfo struct {
+	Name string
+	// Counts has the number of tasks by status. A status without tasks is missing. On servers, up to 10,000 tasks of each
+	// status are counted, and only those that have not ended; see [App.History] for those that have.
+	Counts map[Status]Count
+	// Oldest is since when a task has been ready to run, zero if none is: the one that has been ready for longest among the
+	// first ones, by age, of each weight.
+	Oldest  time.Time
+	Limits  Limits
+	Workers int       // instances that run the queue's worker now, except those that are shutting down
+	Slots   int       // tasks that these may run at once
+	Running int       // tasks that run now, as all instances report
+	Served  time.Time // when a worker was last seen, to within a day, by a machine's clock; zero if none ever was
+}
+
+// Queues returns all queues, sorted by name, so that a queue with tasks and without a worker is visible. If the
+// coordinator is unavailable, it returns [ErrUnavailable].
+func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
+	c, err := a.active()
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]*QueueInfo{}
+	of := func(name string) *QueueInfo {
+		q := byName[name]
+		if q == nil {
+			q = &QueueInfo{Name: name, Counts: map[Status]Count{}}
+			byName[name] = q
+		}
+		return q
+	}
+	var counted []backend.QueueCounts
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		counted, err = c.store.Queues(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range counted {
+		q := of(counted[i].Queue)
+		maps.Copy(q.Counts, counted[i].Counts)
+		q.Oldest = counted[i].Oldest
+	}
+	limits, err := c.allLimits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, l := range limits {
+		of(name).Limits = l
+	}
+	if c.ports.Docs != nil {
+		served, err := presence.ServedQueues(ctx, c.ports.Docs)
+		if err != nil {
+			return nil, err
+		}
+		for name, seen := range served {
+			of(name).Served = seen
+		}
+	}
+	present, err := c.presentInstances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for _, n := range present {
+		for _, w := range n.Workers {
+			q := of(w.Queue)
+			q.Running += w.Running
+			q.Served = now
+			if !n.Draining {
+				q.Workers++
+				q.Slots += w.Applied
+			}
+		}
+	}
+	queues := make([]QueueInfo, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		queues = append(queues, *byName[name])
+	}
+	return queues, nil
+}
