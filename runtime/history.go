@@ -16,7 +16,7 @@ type HistoryQuery struct {
 	Queue string        // of one queue; "" adds up all
 	From  time.Time     // zero means an hour before To
 	To    time.Time     // zero means now
-	Step  time.Duration // the length of a HistoryPoint: whole minutes; 0 means a minute, or an hour if From is over 2 h ago
+	Step  time.Duration // of a HistoryPoint, whole minutes; 0 means a minute, or an hour if From is over 2 h ago
 }
 
 // A HistoryPoint is what happened to tasks in a period, added up over all instances. An instance that dies loses at

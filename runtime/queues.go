@@ -16,8 +16,8 @@ type QueueInfo struct {
 	// Counts has the number of tasks by status. A status without tasks is missing. On servers, up to 10,000 tasks of each
 	// status are counted, and only those that have not ended; see [App.History] for those that have.
 	Counts map[Status]Count
-	// Oldest is since when a task has been ready to run, zero if none is: the one that has been ready for longest among the
-	// first ones, by age, of each weight.
+	// Oldest is since when a task has been ready to run, zero if none is: the one that has been ready for longest among
+	// the first ones, by age, of each weight.
 	Oldest  time.Time
 	Limits  Limits
 	Workers int       // instances that run the queue's worker now, except those that are shutting down

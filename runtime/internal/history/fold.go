@@ -20,8 +20,8 @@ const (
 func foldable(now time.Time) string { return hourOf(now.Add(-foldAfter)) }
 
 // Fold folds the windows of hours that ended 2 hours ago into one document an hour, and deletes hours that are older
-// than a week. One process of the system should call it every minute, with the store's time. It has something to do once
-// an hour. What it can't complete until ctx ends, a later call does, possibly of another process.
+// than a week. One process of the system should call it every minute, with the store's time. It has something to do
+// once an hour. What it can't complete until ctx ends, a later call does, possibly of another process.
 //
 // An hour lists the windows that it contains, and is replaced only if it has not changed. So windows that were not
 // deleted because a process died, or that two processes fold at once, are not added twice.

@@ -13,11 +13,10 @@
 // Each has one job. They are listed by phase, in the order in which they start:
 //
 //   - heartbeat: package heartbeat keeps this process's lease alive and detects dead processes; the reconciler
-//     compares the
-//
-// store's view of the tasks running here with the actual ones (reconcile.go);
+//     compares the store's view of the tasks running here with the actual ones (reconcile.go);
 //   - settle: the settler, the finisher, the publishers of hints and events, the sweeper, which finishes the work of
-//     interrupted processes (sweeper.go), the purger, which deletes expired tasks (purger.go), and the writer of package history;
+//     interrupted processes (sweeper.go), the purger, which deletes expired tasks (purger.go), and the writer of
+//     package history;
 //   - claim: the limiter reads how many tasks the pools may run (limit.go); each pool claims, listens for hints, and
 //     dispatches pending ones, and one goroutine watches the queues of those that are quiet (dispatch.go).
 //
@@ -140,8 +139,8 @@ func New(cfg Config) *Engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
-	e.Client = &Client{cfg.Ports, cfg.History.Store(cfg.Ports.Store), cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost),
-		e.queueHint, e.notifyStopped, e.notifyFinished}
+	e.Client = &Client{cfg.Ports, cfg.History.Store(cfg.Ports.Store), cfg.Log,
+		retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint, e.notifyStopped, e.notifyFinished}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
