@@ -139,6 +139,8 @@
 //   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
 //     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
 //   - [App.Workers] lists each [WorkerInfo]: see [WorkerQuery], [WorkerSort] and [WorkerPage].
+//   - [App.Queues] lists each [QueueInfo], and so queues without a worker.
+//   - [App.History] returns each [HistoryPoint] of the last week: see [HistoryQuery], [Distribution] and [OtherQueues].
 //   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage].
 //     [App.NodeHistory] returns each [NodeSample] of a machine. [NodeFacts] sets what an App reports of its machine.
 //

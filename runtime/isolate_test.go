@@ -240,6 +240,9 @@ func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
 		task.RunAt.Sub(task.Created).Round(time.Minute) != time.Hour {
 		t.Errorf("created at %v, due at %v, %v", task.Created, task.RunAt, err)
 	}
+	if n := historySum(t, app, jobWorker.Name, time.Now().Add(-time.Hour)).Submitted; n != 2 {
+		t.Errorf("the history has %d submissions by children, want 2", n)
+	}
 	_, err = do(t, q, action{Do: "get", Text: "nobody"})
 	wantError(t, err, af.ErrNotFound, af.OutcomeAnswered, "nobody")
 }
