@@ -40,7 +40,11 @@ func (r *Recorder) Flush(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	r.close()
+	if r.close() { // even if nothing counted, as happens while the clock is wrong
+		if _, err := r.now(ctx); err != nil {
+			return
+		}
+	}
 	for {
 		r.mu.Lock()
 		var w *window
@@ -63,15 +67,15 @@ func (r *Recorder) Flush(ctx context.Context) {
 	}
 }
 
-// close closes the window if it has events, and opens the next one.
-func (r *Recorder) close() {
+// close closes the window if it has events, and opens the next one. It reports whether the clock is doubted.
+func (r *Recorder) close() (doubted bool) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.open
 	if len(w.queues) == 0 {
 		w.opened = now
-		return
+		return r.clock.doubted
 	}
 	w.closed = now
 	r.open = &window{seq: w.seq + 1, opened: now, queues: map[string]*Totals{}}
@@ -80,6 +84,7 @@ func (r *Recorder) close() {
 		r.unwritten = r.unwritten[n:]
 		r.Log.Debug("history lost: the store was unavailable for too long")
 	}
+	return r.clock.doubted
 }
 
 // middle returns the middle of a window that was closed, or is open until now, by the store's clock. The caller holds
