@@ -77,6 +77,13 @@ type WorkerInfo struct {
 	Running         int   // running tasks; for a while above Applied after that was lowered
 	Abandoned       int   // running tasks whose handlers ignore the end of their contexts; each occupies a slot
 	Waiting         int   // tasks of the queue that no instance has started: waiting, pending or retrying
+
+	// The rest is zero for instances of versions that do not announce it.
+
+	Fingerprint   string    // of the worker's payload type: its version
+	Claims        bool      // it claims tasks while slots are free; false with a Refusal, and while Applied is 0
+	Refusal       string    // why it claims none although its limit is not 0, such as the store's error
+	OldestRunning time.Time // when the longest running task of the queue was started there, by its clock
 }
 
 // An InstanceQuery selects instances for [App.Instances]. A zero field does not restrict.
@@ -328,6 +335,7 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 				Queue: w.Queue, Instance: n.instance(id), Node: n.Node, Draining: n.Draining,
 				Paused: l.Paused, Wanted: l.Slots(), WantedRevision: l.Revision,
 				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running, Abandoned: w.Abandoned,
+				Fingerprint: w.Payload, Claims: w.Applied > 0 && w.Refusal == "", Refusal: w.Refusal, OldestRunning: w.Oldest,
 			})
 		}
 	}

@@ -81,6 +81,9 @@ type announcedWorker struct {
 	Running   int    `json:"running,omitempty"`
 	Abandoned int    `json:"abandoned,omitempty"` // counted in Running
 	Claims    bool   `json:"claims,omitempty"`    // the limit is not 0; may be set in a paused queue
+
+	Refusal string    `json:"refusal,omitempty"` // why it claims nothing although the limit is not 0
+	Oldest  time.Time `json:"oldest,omitzero"`   // when the longest running task was started
 }
 
 // A load counts the calls of a service.
@@ -245,7 +248,7 @@ func (r *registry) facts() announcement {
 	for _, q := range r.core.state(false) {
 		a.Workers = append(a.Workers, announcedWorker{
 			q.Queue, q.Fingerprint, q.Own, q.Applied.Slots(), q.Applied.Revision, q.Slots, q.Abandoned,
-			q.Applied.Known && q.Applied.Max > 0,
+			q.Applied.Known && q.Applied.Max > 0, q.Refusal, q.Oldest,
 		})
 	}
 	return a

@@ -36,6 +36,7 @@ import (
 //	Subtasks          *backend.SubtaskCounts // Total, Succeeded, Failed, Stopped, Finished; nil until all ended
 //	DoneOf            string                 // id of the task for which it runs SubtasksDone; "" for other tasks
 //	Gated             bool                   // it can't start before its source has succeeded
+//	Uncommitted       bool                   // it can't start before the call that submits its batch has committed it
 //	UniqueKey         string                 // as set by UniqueKey
 //	RetryOf           string                 // id of the task that it retries; see App.RetryTask
 //	RetriedBy         string                 // id of the task that retries it

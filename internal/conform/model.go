@@ -89,7 +89,8 @@ func (t *modelTask) late() bool    { return !t.Deadline.IsZero() && !time.Now().
 func (t *modelTask) isReady() bool { return t.waits() && !t.closed && !t.RunAt.After(time.Now()) }
 
 func (t *modelTask) end(to backend.Status) {
-	t.Status, t.Ended, t.ended, t.Gated = to, time.Now().UTC(), time.Now(), false
+	t.Status, t.Ended, t.ended = to, time.Now().UTC(), time.Now()
+	t.Gated, t.Uncommitted = false, false
 	t.owner, t.Stopping = "", false
 }
 
@@ -135,7 +136,7 @@ func (m *model) Insert(_ context.Context, tasks []backend.NewTask) ([]backend.Ta
 
 func (m *model) add(n backend.NewTask) *modelTask {
 	t := &modelTask{Task: n.Task, committed: !n.Gated, closed: n.Gated, inserted: time.Now()}
-	t.Created = time.Now().UTC()
+	t.Created, t.Uncommitted = time.Now().UTC(), n.Gated
 	if t.RunAt.IsZero() || n.Delay != 0 {
 		t.RunAt = time.Now().UTC().Add(n.Delay)
 	}

@@ -47,7 +47,7 @@ func (m *model) Spawn(_ context.Context, s backend.Spawn) error {
 		}
 		set.batches, src.Spawned = append(set.batches, s.Batch), true
 		for _, t := range held {
-			t.committed, t.sinceCommit, t.Gated = true, time.Now(), !t.Status.Final()
+			t.committed, t.sinceCommit, t.Gated, t.Uncommitted = true, time.Now(), !t.Status.Final(), false
 		}
 	}
 	for _, t := range m.committed(s.Source) {

@@ -84,6 +84,9 @@ type Task struct {
 	// Gated reports that the task is live and committed but can't start before its source's own run has succeeded. The
 	// [Store] sets it in results.
 	Gated bool `json:"gated,omitempty"`
+	// Uncommitted reports that the task is live and its batch of subtasks is not committed yet, so it can't start. The
+	// [Store] sets it in results.
+	Uncommitted bool `json:"uncommitted,omitempty"`
 
 	// Timeout is the timeout of an attempt. 0 leaves it to the worker; a negative one has passed.
 	Timeout time.Duration `json:"timeout,omitempty"`

@@ -69,7 +69,7 @@ func (t *tx) insertTask(n *backend.NewTask) (r *record, isNew bool, err error) {
 	}
 	gate, place := gateOpen, t.placeOf(due)
 	if n.Gated {
-		gate, place = uncommitted, notWaiting
+		gate, place, r.Uncommitted = uncommitted, notWaiting, true
 	}
 	r.Created, r.RunAt = instant.Time(seq), instant.Time(due)
 	added, err := t.execCount(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key,

@@ -41,7 +41,7 @@ const (
 	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started,
 		ended, error_code, error_message, trace, retried_by, ifnull(wrong_since, 0), max_crashes,
-		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4,
+		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), CASE WHEN status < 4 THEN gate ELSE 0 END,
 		CASE WHEN status = 2 OR ended_by > 0 THEN claimer END, stopping AND status = 2, `
 	headRare = `'{"subtasks":' || ifnull(subtasks, 'null') || ',"allow":' || ifnull(allow, 'null') ||
 		',"suspect":' || ifnull(suspect, 'null') || ',"retries":' || ifnull(retries, 'null')`
@@ -78,7 +78,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	var x struct { // a single allocation for all scanned variables
 		record
 		due, deadline, started, ended, wrong        int64
-		endedBy                                     int
+		endedBy, gate                               int
 		code, message, log, rare, claimer, attempts sql.NullString
 	}
 	r := &x.record
@@ -86,7 +86,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &x.due, &x.deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint,
 		(*int64)(&t.Timeout),
-		&x.started, &x.ended, &x.code, &x.message, &t.Trace, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &t.Spawned, &t.Gated,
+		&x.started, &x.ended, &x.code, &x.message, &t.Trace, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &t.Spawned, &x.gate,
 		&x.claimer, &t.Stopping,
 		&x.rare, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload), &x.endedBy, &x.attempts)
 	if err != nil {
@@ -96,6 +96,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		return nil, backend.Errorf(backend.ErrDataLoss, "task %q has unknown status %d", t.ID, r.status)
 	}
 	t.Status = statuses[r.status]
+	t.Gated, t.Uncommitted = x.gate == gateClosed, x.gate == uncommitted
 	t.Created, t.RunAt, t.Deadline = instant.Time(r.seq), instant.Time(x.due), instant.Time(x.deadline)
 	t.Started, t.Ended, t.WrongVersionSince = instant.Time(x.started), instant.Time(x.ended), instant.Time(x.wrong)
 	if x.code.Valid {

@@ -43,7 +43,7 @@ func (s *store) addUncommitted(r *record, now timestamp) {
 		k = s.newSet(r.Source, s.tasks[r.Source])
 	}
 	b := k.batch(r.Batch)
-	r.uncommitted, r.gateClosed, r.siblings = true, true, k
+	r.uncommitted, r.Uncommitted, r.gateClosed, r.siblings = true, true, true, k
 	b.uncommitted = append(b.uncommitted, r)
 	k.uncommitted++
 	b.since, b.discarded = now.at, false
@@ -198,7 +198,7 @@ func (s *store) commitBatch(k *set, b *batch, now timestamp) {
 		k.closedBatches++
 	}
 	for _, r := range b.uncommitted {
-		r.uncommitted, r.root = false, root
+		r.uncommitted, r.Uncommitted, r.root = false, false, root
 		k.counts.Total++
 		b.gated = append(b.gated, r)
 		if r.Status.Final() {

@@ -34,7 +34,7 @@ func (s *store) transition(row int, r *record, to backend.Status, now timestamp)
 
 // endTask updates the indexes when a task's own run has ended.
 func (s *store) endTask(r *record, now timestamp) {
-	r.Ended, r.Gated = now.wall, false
+	r.Ended, r.Gated, r.Uncommitted = now.wall, false, false
 	r.queue.releaseKey(r)
 	r.queue.tasks.ended.add(r)
 	if r.siblings != nil {

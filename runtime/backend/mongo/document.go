@@ -251,6 +251,7 @@ func (x *document) task() backend.Task {
 		Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy,
 		WrongVersionSince: instant.Time(x.WrongVersionSince), MaxCrashes: x.MaxCrashes,
 		Spawned: x.SpawnRev > 0, Gated: x.Gated != "" && !isFinal(x.Status),
+		Uncommitted: x.Held != "" && !isFinal(x.Status),
 	}
 	if s := x.Suspect; s != nil {
 		t.Suspect = &backend.Suspect{Losses: s.Losses, For: time.Duration(s.For), Cleared: s.Cleared, Owner: s.Owner,

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // A QueueState describes one queue in this process.
@@ -15,6 +17,8 @@ type QueueState struct {
 	Slots       int   // in use, including by abandoned handlers
 	Running     []string
 	Abandoned   int
+	Refusal     string    // why the pool claims nothing although its limit is not 0
+	Oldest      time.Time // when the longest running attempt began, to the second; zero if none runs
 }
 
 // Queues returns the sorted names of the queues whose tasks this process runs.
@@ -38,6 +42,11 @@ func (e *Engine) State(withIDs bool) []QueueState {
 		s := QueueState{Queue: queue, Fingerprint: p.worker.Fingerprint, Own: p.worker.Max,
 			Applied: p.applied, Slots: p.slots}
 		s.Abandoned, _ = p.abandoned()
+		for _, a := range p.running {
+			if s.Oldest.IsZero() || a.begun.Before(s.Oldest) {
+				s.Oldest = a.begun
+			}
+		}
 		if withIDs {
 			for key := range p.running {
 				s.Running = append(s.Running, key.id)
@@ -45,6 +54,8 @@ func (e *Engine) State(withIDs bool) []QueueState {
 			slices.Sort(s.Running)
 		}
 		p.mu.Unlock()
+		s.Oldest = s.Oldest.UTC().Truncate(time.Second)
+		s.Refusal = p.refusesBecause()
 		states = append(states, s)
 	}
 	return states
@@ -52,3 +63,19 @@ func (e *Engine) State(withIDs bool) []QueueState {
 
 // Unwritten returns how many results are not yet in the store, and since when the oldest is waiting.
 func (e *Engine) Unwritten() (n int, since time.Time) { return e.settler.oldest() }
+
+// refusesBecause returns why the pool claims nothing although its limit is not 0, or "".
+func (p *pool) refusesBecause() string {
+	switch err := p.refusal.Load(); {
+	case err != nil:
+		return backend.Text("the store refuses its claims: "+(*err).Error(), maxClaimRefusal)
+	case !p.e.heartbeat.CanClaim():
+		return "the store has not accepted its heartbeats lately"
+	case p.e.settler.backlog() > settleBacklog:
+		return "too many of its results wait to be stored"
+	}
+	return ""
+}
+
+// maxClaimRefusal is the maximum length of QueueState.Refusal, since it is announced.
+const maxClaimRefusal = 200
