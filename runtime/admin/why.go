@@ -35,26 +35,35 @@ type Rule string
 const (
 	RuleEnded       Rule = "ended"        // its own run has ended
 	RuleStopping    Rule = "stopping"     // it runs, and was requested to stop
-	RuleAbandoned   Rule = "abandoned"    // it runs, and its process may be dead
+	RuleLost        Rule = "lost"         // the instance that ran it is gone; another one takes over
 	RuleRunning     Rule = "running"      // it runs
 	RuleUncommitted Rule = "uncommitted"  // its batch of subtasks is not committed yet
 	RuleGated       Rule = "gated"        // its source has not succeeded yet
 	RuleOverdue     Rule = "overdue"      // its deadline has passed; it is about to fail
+	RuleVersion     Rule = "version"      // it can't be decoded by the present workers, and waits for one of its version
 	RuleNotDue      Rule = "not_due"      // its time, or that of its next attempt, has not come
 	RuleUnavailable Rule = "unavailable"  // a server that tasks need is unavailable
 	RulePaused      Rule = "paused"       // its queue is paused
 	RuleNoWorker    Rule = "no_worker"    // no instance runs its queue's worker
 	RuleDraining    Rule = "draining"     // all instances that run the worker are shutting down
-	RuleVersion     Rule = "version"      // its payload needs another version of the worker
 	RuleNotAllowed  Rule = "not_allowed"  // no instance with the worker has an allowed address
 	RuleLimitZero   Rule = "limit_zero"   // the limit of its queue is 0
-	RuleNotClaiming Rule = "not_claiming" // the instances with the worker don't claim tasks now
-	RuleBusy        Rule = "busy"         // all slots are taken, or others are before it
-	RuleSuspect     Rule = "suspect"      // it may have killed a process, and waits to run alone
-	RuleDeadline    Rule = "deadline"     // its deadline comes soon
-	RuleDue         Rule = "due"          // it is about to be claimed
+	RuleNotClaiming Rule = "not_claiming" // the instances with the worker claim no tasks now
+	RuleBusy        Rule = "busy"         // all slots are taken, or other tasks come first
+	RuleSuspect     Rule = "suspect"      // it may have killed a process, and waits to run as the only such task
 	RuleHintLost    Rule = "hint_lost"    // it is due although slots are free: its wake-up message was lost
+	RuleDue         Rule = "due"          // it is about to be claimed
+	RuleDeadline    Rule = "deadline"     // its deadline comes soon; never the answer
 )
+
+// Rules returns all rules, in the order in which they are checked.
+func Rules() []Rule {
+	return []Rule{
+		RuleEnded, RuleStopping, RuleLost, RuleRunning, RuleUncommitted, RuleGated, RuleOverdue, RuleVersion, RuleNotDue,
+		RuleUnavailable, RulePaused, RuleNoWorker, RuleDraining, RuleNotAllowed, RuleLimitZero, RuleNotClaiming, RuleBusy,
+		RuleSuspect, RuleHintLost, RuleDue, RuleDeadline,
+	}
+}
 
 // Evidence is what a finding rests on. Only the fields that matter to the finding are set.
 type Evidence struct {
@@ -62,13 +71,12 @@ type Evidence struct {
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
 
-	Instance string `json:"instance,omitempty"` // the instance that runs the task
-	IP       string `json:"ip,omitempty"`
-	// Progress is the last progress of the running handler.
-	Progress json.RawMessage `json:"progress,omitempty"`
+	Instance string          `json:"instance,omitempty"` // that runs the task
+	IP       string          `json:"ip,omitempty"`       // of Instance
+	Progress json.RawMessage `json:"progress,omitempty"` // that the handler reported last
 
 	Attempt  int     `json:"attempt,omitempty"`  // attempts that were charged
-	Attempts int     `json:"attempts,omitempty"` // the most that are made; 0 if unknown
+	Attempts int     `json:"attempts,omitempty"` // the most that are made; 0 if the worker's setting applies
 	Code     af.Code `json:"code,omitempty"`     // of the last error
 	Message  string  `json:"message,omitempty"`  // of the last error
 
@@ -77,20 +85,22 @@ type Evidence struct {
 
 	Conditions []af.Condition `json:"conditions,omitempty"` // that are down
 
-	By     string `json:"by,omitempty"` // who paused the queue or set the limit
+	By     string `json:"by,omitempty"` // who set the limits of the queue last
 	Reason string `json:"reason,omitempty"`
 
-	Workers  []Place   `json:"workers,omitempty"` // the workers concerned, at most 20
-	Served   time.Time `json:"served,omitzero"`   // when a worker was last seen
-	Version  string    `json:"version,omitempty"` // the fingerprint of the task's payload
-	Allow    []string  `json:"allow,omitempty"`   // the addresses and networks that may run it
-	Slots    int       `json:"slots,omitempty"`   // of the workers that may run it
-	Running  int       `json:"running,omitempty"` // tasks that these run
-	Oldest   time.Time `json:"oldest,omitzero"`   // when the oldest of them started
-	Ahead    *af.Count `json:"ahead,omitempty"`   // ready tasks that are claimed before it
-	PerHour  float64   `json:"per_hour,omitempty"`
-	Crashes  int       `json:"crashes,omitempty"`
-	MaxCrash int       `json:"max_crashes,omitempty"` // crashes at which the task fails
+	Workers   []Place   `json:"workers,omitempty"`   // the workers concerned, at most 20
+	Served    time.Time `json:"served,omitzero"`     // when a worker was last seen, to within a day
+	Version   string    `json:"version,omitempty"`   // the fingerprint of the task's payload
+	Allow     []string  `json:"allow,omitempty"`     // the addresses and networks that may run it
+	Slots     int       `json:"slots,omitempty"`     // of the workers that may run it
+	Taken     int       `json:"taken,omitempty"`     // slots in which tasks run
+	Oldest    time.Time `json:"oldest,omitzero"`     // when the oldest of these was started
+	Ahead     *af.Count `json:"ahead,omitempty"`     // ready tasks that are claimed before it
+	PerMinute float64   `json:"per_minute,omitzero"` // tasks of the queue that were started lately
+	Losses    int       `json:"losses,omitempty"`    // processes in a row that died while they ran it
+	Crashes   int       `json:"crashes,omitempty"`   // of these, those that it is charged for
+	// MaxCrashes is the number of Crashes at which it fails; 0 if unknown.
+	MaxCrashes int `json:"max_crashes,omitempty"`
 }
 
 // A Place is an instance that runs the queue's worker.
@@ -104,5 +114,9 @@ type Place struct {
 // why returns the explanation of a task, from bounded reads through app. If there is no such task, the error is
 // [af.ErrNotFound]; if the store is unavailable, it is [af.ErrUnavailable].
 func why(ctx context.Context, app *af.App, id string) (Explanation, error) {
-	return Explanation{}, af.NewError(af.ErrUnimplemented, "Why")
+	f, err := gather(ctx, app, id)
+	if err != nil {
+		return Explanation{}, err
+	}
+	return Explanation{Task: f.task.ID, Queue: f.task.Queue, Status: f.task.Status, At: f.now, Rules: rules(&f)}, nil
 }
