@@ -136,7 +136,7 @@ var arrows = []row{
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
 	{"internal/bubble", nil, nil},
-	{"internal/apptest", []string{"runtime", "runtime/backend", "internal/testkit"}, nil},
+	{"internal/apptest", []string{"runtime", "runtime/admin", "runtime/backend", "internal/testkit"}, nil},
 	{"internal/conform", []string{"runtime/backend", "internal/testkit"},
 		[]string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},

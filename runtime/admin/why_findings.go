@@ -21,7 +21,7 @@ func ended(f *facts) Finding {
 	}
 	if t.Error != nil {
 		e.Code, e.Message = t.Error.Code, t.Error.Message
-		text += fmt.Sprintf(", %s: %s", t.Error.Code, t.Error.Message)
+		text += fmt.Sprintf(" with the error %s: %s", t.Error.Code, t.Error.Message)
 	}
 	if t.Status != af.StatusSuccess && t.RetriedBy == "" {
 		help = append(help, "App.RetryTask submits it again.")
@@ -208,19 +208,24 @@ func busy(f *facts, c *claimers) Finding {
 		Workers: placesOf(c.claiming)}
 	var text string
 	if c.taken >= c.slots {
-		text = fmt.Sprintf("All %s of %s are taken", plural(c.slots, "slot"), instances(len(c.claiming)))
+		text = fmt.Sprintf("%s of %s taken", verb(c.slots, "The only slot", fmt.Sprintf("All %d slots", c.slots)),
+			instances(len(c.claiming))+verb(c.slots, " is", " are"))
 		if !c.oldest.IsZero() {
-			text += fmt.Sprintf(", by tasks of which the oldest runs since %s", clock(c.oldest, f.now))
+			text += fmt.Sprintf(", and the oldest task in them runs since %s", clock(c.oldest, f.now))
 		}
 	} else {
-		text = fmt.Sprintf("%d of %s of %s are taken", c.taken, plural(c.slots, "slot"), instances(len(c.claiming)))
+		text = fmt.Sprintf("%d of %s of %s are free", c.slots-c.taken, plural(c.slots, "slot"),
+			instances(len(c.claiming)))
 	}
 	if n := f.ahead; n != nil {
-		least := ""
-		if n.AtLeast {
-			least = "at least "
+		switch {
+		case n.AtLeast:
+			text += fmt.Sprintf("; at least %d tasks are before it", n.N)
+		case n.N == 0:
+			text += "; it is the next one"
+		default:
+			text += fmt.Sprintf("; %s before it", plural(n.N, "task")+verb(n.N, " is", " are"))
 		}
-		text += fmt.Sprintf("; %s%s before it", least, plural(n.N, "task"))
 		if f.started > 0 {
 			wait := time.Duration(float64(n.N+1) / f.started * float64(time.Minute))
 			e.Until = f.now.Add(wait)

@@ -23,7 +23,7 @@ func about(d time.Duration) string {
 		return "0s"
 	case d < 10*time.Second:
 		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
+	case d.Round(time.Second) < time.Hour:
 		return d.Round(time.Second).String()
 	case d < 48*time.Hour:
 		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
