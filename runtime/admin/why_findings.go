@@ -77,7 +77,7 @@ func uncommitted(f *facts, _ *claimers) Finding {
 	e := Evidence{Since: f.task.Created, Source: f.task.Source}
 	return Finding{RuleUncommitted,
 		fmt.Sprintf("The call that adds it to task %s has not committed its batch of subtasks.", f.task.Source), e,
-		[]string{"Repeating the call with the same af.Batch commits it; otherwise it is deleted after some minutes."}}
+		[]string{"Repeating the call with the same af.Batch commits it; otherwise it is deleted after two minutes."}}
 }
 
 func gated(f *facts, _ *claimers) Finding {
@@ -105,8 +105,8 @@ func gated(f *facts, _ *claimers) Finding {
 
 func deadlinePassed(f *facts, _ *claimers) Finding {
 	e := Evidence{Since: f.task.Deadline}
-	return Finding{RuleOverdue, fmt.Sprintf("Its deadline passed at %s: it fails within seconds.",
-		clock(f.task.Deadline, f.now)), e, nil}
+	return Finding{RuleOverdue, fmt.Sprintf("Its deadline passed at %s: it fails within seconds, as soon as an instance "+
+		"finds it.", clock(f.task.Deadline, f.now)), e, nil}
 }
 
 func version(f *facts, _ *claimers) Finding {
@@ -249,7 +249,9 @@ func hintLost(f *facts, _ *claimers) Finding {
 	since := f.dueSince()
 	e := Evidence{Since: since, Until: f.now.Add(pollsWithin), Conditions: f.down}
 	return Finding{RuleHintLost, fmt.Sprintf("It is due since %s although slots are free: its wake-up message is late or "+
-		"lost, and a worker finds it within %s%s.", clock(since, f.now), about(pollsWithin), f.degraded()), e, nil}
+		"lost, and a worker finds it within %s%s.", clock(since, f.now), about(pollsWithin), f.degraded()), e, []string{
+		"If it is due for much longer, the processes of its workers hang: see the dates of App.Instances.",
+	}}
 }
 
 func due(f *facts, _ *claimers) Finding {
