@@ -26,7 +26,7 @@ func (s *situation) explained(id string, rules ...admin.Rule) admin.Finding {
 	var got []admin.Rule
 	begun := time.Now()
 	for time.Since(begun) < patience {
-		e = must(admin.Explain(s.w.Context(), s.app, id))(s.w)
+		e = must(admin.New(s.app).Why(s.w.Context(), id))(s.w)
 		got = nil
 		for _, f := range e.Rules {
 			got = append(got, f.Rule)
@@ -93,7 +93,7 @@ func explanations(w *world) {
 	} {
 		s.do(&situation{w, client, "why_" + s.name})
 	}
-	if _, err := admin.Explain(w.Context(), client, "none"); !errors.Is(err, af.ErrNotFound) {
+	if _, err := admin.New(client).Why(w.Context(), "none"); !errors.Is(err, af.ErrNotFound) {
 		w.Errorf("a task that does not exist: %v", err)
 	}
 }
@@ -227,7 +227,7 @@ func whyVersion(s *situation) {
 	id := must(af.NewQueue[string, int](s.app, n).Submit(s.w.Context(), "text"))(s.w)
 	begun := time.Now()
 	for { // it is due again and again
-		e := must(admin.Explain(s.w.Context(), s.app, id))(s.w)
+		e := must(admin.New(s.app).Why(s.w.Context(), id))(s.w)
 		if e.Rules[0].Rule == admin.RuleVersion {
 			if v := e.Rules[0].Evidence; v.Version != n.Payload || len(v.Workers) != 1 || v.Workers[0].Version != o.Payload {
 				s.w.Errorf("%+v", v)

@@ -129,7 +129,7 @@ func (q *inquirer) explain(id string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	before, ok := q.truth(ctx, id)
-	e, err := admin.Explain(ctx, q.app, id)
+	e, err := admin.New(q.app).Why(ctx, id)
 	q.seen.mu.Lock()
 	defer q.seen.mu.Unlock()
 	q.seen.asked++

@@ -111,7 +111,8 @@ type Place struct {
 	Refusal  string `json:"refusal,omitempty"` // why it claims no tasks
 }
 
-// why returns the explanation of a task, from bounded reads through app. If there is no such task, the error is
+// why returns the explanation of a task. It reads the task, its source, the limits of its queue and at most 1,000 of its
+// workers, counts up to 10,000 tasks before it, and changes nothing. If there is no such task, the error is
 // [af.ErrNotFound]; if the store is unavailable, it is [af.ErrUnavailable].
 func why(ctx context.Context, app *af.App, id string) (Explanation, error) {
 	f, err := gather(ctx, app, id)
@@ -119,11 +120,4 @@ func why(ctx context.Context, app *af.App, id string) (Explanation, error) {
 		return Explanation{}, err
 	}
 	return Explanation{Task: f.task.ID, Queue: f.task.Queue, Status: f.task.Status, At: f.now, Rules: rules(&f)}, nil
-}
-
-// Explain returns why a task is in its state, and above all why it does not run. It reads the task, its source, the
-// limits of its queue and at most 1,000 of its workers, counts up to 10,000 tasks before it, and changes nothing. If
-// there is no such task, it returns [af.ErrNotFound].
-func Explain(ctx context.Context, app *af.App, id string) (Explanation, error) {
-	return why(ctx, app, id)
 }

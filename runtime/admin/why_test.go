@@ -56,7 +56,7 @@ func submit(t *testing.T, q af.Queue[int, int], opts ...af.SubmitOption) string 
 
 func rulesOf(t *testing.T, app *af.App, id string) ([]admin.Rule, admin.Finding) {
 	t.Helper()
-	e, err := admin.Explain(t.Context(), app, id)
+	e, err := admin.New(app).Why(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestExplanationsAfterFaults(t *testing.T) {
 			id := submit(t, q)
 			world.Down(false)
 			defer world.Up()
-			if _, err := admin.Explain(t.Context(), app, id); af.CodeOf(err) != af.ErrUnavailable {
+			if _, err := admin.New(app).Why(t.Context(), id); af.CodeOf(err) != af.ErrUnavailable {
 				t.Errorf("error %v", err)
 			}
 		},
