@@ -191,6 +191,17 @@ func TestExplanationsAfterFaults(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		},
+		"paused_by": func(t *testing.T) {
+			app, q := start(t, memory.New(), nil)
+			if err := app.PauseQueue(t.Context(), "why", af.Create(), af.By("alice"), af.Reason("deploy")); err != nil {
+				t.Fatal(err)
+			}
+			f := want(t, app, submit(t, q), "The queue is paused since 00:00:00 by alice: deploy.", admin.RulePaused,
+				admin.RuleNoWorker)
+			if e := f.Evidence; e.By != "alice" || e.Reason != "deploy" || e.Since.IsZero() {
+				t.Errorf("%+v", f)
+			}
+		},
 		"limits_by_name": func(t *testing.T) {
 			app, q := start(t, memory.New(), blocks)
 			if err := app.UpdateMaxWorkers(t.Context(), "why", "192.0.2.1", 0); err != nil {
