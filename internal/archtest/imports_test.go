@@ -78,6 +78,7 @@ var arrows = []row{
 	{"runtime/internal/child", []string{"runtime/backend", "runtime/internal/exact"}, nil},
 	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
 	{"runtime/admin", []string{"runtime"}, nil},
+	{"runtime/admin/adminhttp", []string{"runtime", "runtime/admin", "runtime/httpstatus"}, nil},
 	{"runtime/executor",
 		[]string{"runtime/backend", "runtime/internal/child", "runtime/internal/exact", "runtime/internal/stack"}, nil},
 	{"templates", nil, nil},
