@@ -115,7 +115,7 @@ func (d *direct) Stop(ctx context.Context, id string, a Action) error {
 	if a.DryRun {
 		return d.checkTask(ctx, id, nil)
 	}
-	return acting(d.app).StopTask(ctx, id, a.options()...)
+	return d.app.StopTask(ctx, id, a.options()...)
 }
 
 func (d *direct) Retry(ctx context.Context, r Retry, a Action) (string, error) {
@@ -219,7 +219,7 @@ func (d *direct) Resume(ctx context.Context, queue string, a Action) error {
 	if a.DryRun {
 		return d.checkLimits(ctx, queue)
 	}
-	return acting(d.app).ResumeQueue(ctx, queue, a.options()...)
+	return d.app.ResumeQueue(ctx, queue, a.options()...)
 }
 
 func (d *direct) SetMax(ctx context.Context, l Limit, a Action) error {
@@ -240,7 +240,7 @@ func (d *direct) ResetMax(ctx context.Context, queue, ip string, a Action) error
 	if a.DryRun {
 		return d.checkLimits(ctx, queue)
 	}
-	return acting(d.app).ResetMaxWorkers(ctx, queue, ip, a.options()...)
+	return d.app.ResetMaxWorkers(ctx, queue, ip, a.options()...)
 }
 
 // checkQueue returns an error if a queue is unknown.
@@ -305,28 +305,28 @@ func (d *direct) RemoveJob(ctx context.Context, id string, a Action) error {
 		}
 		return nil // as of the change
 	}
-	return acting(d.app).RemoveJob(ctx, id, a.options()...)
+	return d.app.RemoveJob(ctx, id, a.options()...)
 }
 
 func (d *direct) EnableJob(ctx context.Context, id string, a Action) error {
 	if a.DryRun {
 		return d.checkJob(ctx, id)
 	}
-	return acting(d.app).EnableJob(ctx, id, a.options()...)
+	return d.app.EnableJob(ctx, id, a.options()...)
 }
 
 func (d *direct) DisableJob(ctx context.Context, id string, a Action) error {
 	if a.DryRun {
 		return d.checkJob(ctx, id)
 	}
-	return acting(d.app).DisableJob(ctx, id, a.options()...)
+	return d.app.DisableJob(ctx, id, a.options()...)
 }
 
 func (d *direct) RunJob(ctx context.Context, id string, a Action) (string, error) {
 	if a.DryRun {
 		return "", d.checkJob(ctx, id)
 	}
-	return acting(d.app).RunJob(ctx, id, a.options()...)
+	return d.app.RunJob(ctx, id, a.options()...)
 }
 
 // checkJob returns an error if there is no such job.
