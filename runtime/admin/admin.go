@@ -80,7 +80,7 @@ type Reader interface {
 
 // A Writer is the part of an [API] that changes the system.
 type Writer interface {
-	// Submit stores a task and wakes a worker.
+	// Submit stores a task and wakes a worker. Submissions are not in the audit log.
 	Submit(ctx context.Context, s Submission, a Action) (Submitted, error)
 	// Call calls a method of a service and returns its results, a JSON object. Calls are not in the audit log.
 	Call(ctx context.Context, c Call, a Action) (json.RawMessage, error)

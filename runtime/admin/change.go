@@ -64,7 +64,7 @@ func (d *direct) Submit(ctx context.Context, s Submission, a Action) (Submitted,
 		opts = append(opts, af.RequireWorker())
 	}
 	queue := af.NewVoidQueue[json.RawMessage](d.app, af.Worker{Name: s.Queue, Weight: 1})
-	id, err := queue.Submit(withMetadata(ctx, s.Metadata), s.Payload, with(a, opts...)...)
+	id, err := queue.Submit(withMetadata(ctx, s.Metadata), s.Payload, opts...)
 	if err != nil {
 		return Submitted{}, err
 	}

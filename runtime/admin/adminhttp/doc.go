@@ -8,7 +8,7 @@
 // # Routes
 //
 // Each method has a route below /api/v1/: see [Routes]. Reads are GET requests whose parameters are in the query. Changes
-// are POST requests with a JSON object, whose member action has by, reason and dry_run. Answers are JSON, with times as
+// are POST requests with a JSON object: its member args has the arguments, and action has reason and dry_run. Answers are JSON, with times as
 // in RFC 3339 and durations in nanoseconds. Errors are problem details of package httpstatus. Unlike there, their texts
 // are sent whole, since whoever is authorized operates the system.
 //
