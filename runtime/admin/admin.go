@@ -1,5 +1,5 @@
-// Package admin reads and changes a running system: queues, tasks, jobs, services and machines. It is what an operator's
-// command and a web page are built on.
+// Package admin reads and changes a running system: queues, tasks, jobs, services and machines. Commands and web pages for
+// operators are built on it.
 //
 // [New] makes an [API] from a started App, which may be an [af.Observer]. Package adminhttp serves an API over HTTP and
 // has a client that is an API again, so a tool works alike on an App and on a URL.
@@ -9,8 +9,8 @@
 //
 // # Changes
 //
-// Every method that changes something takes an [Action]: who makes the change and why. An Action with By is recorded in
-// the audit log: see [API.Audit]. A dry run reads the target and returns the errors that can be foreseen, such as
+// Every method that changes something takes an [Action]: who makes the change and why. An Action with By is recorded
+// in the audit log: see [Reader.Audit]. Submissions and calls are not. A dry run reads the target and returns the errors that can be foreseen, such as
 // [af.ErrNotFound], and changes nothing.
 //
 // # Rights

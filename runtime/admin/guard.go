@@ -245,7 +245,9 @@ func (g *guard) Reweigh(ctx context.Context, id string, weight int, a Action) er
 }
 
 // bulk calls a bulk change.
-func (g *guard) bulk(method string, q af.TaskQuery, a Action, call func(Action) (BulkResult, error)) (BulkResult, error) {
+func (g *guard) bulk(
+	method string, q af.TaskQuery, a Action, call func(Action) (BulkResult, error),
+) (BulkResult, error) {
 	return write(g, method, a, func(a Action) (BulkResult, error) {
 		if err := g.checkFilter(q); err != nil {
 			return BulkResult{}, err

@@ -440,7 +440,8 @@ func TestShutdownEndsStreams(t *testing.T) {
 			time.AfterFunc(1500*time.Millisecond, func() { down <- server.Config.Shutdown(t.Context()) })
 		}
 	}
-	if time.Since(begun) < time.Second || !errors.Is(last, af.ErrUnavailable) || !strings.Contains(last.Error(), "shutting") {
+	if time.Since(begun) < time.Second || !errors.Is(last, af.ErrUnavailable) ||
+		!strings.Contains(last.Error(), "shutting") {
 		t.Errorf("ended after %v: %v", time.Since(begun), last)
 	}
 	if err := <-down; err != nil {
