@@ -29,7 +29,7 @@ type Node struct {
 	NodeSample               // the latest
 
 	// Instances has the ids of the Apps running on the node. It is empty if the node is gone.
-	Instances []string `json:"-"`
+	Instances []string `json:"instances,omitempty"`
 }
 
 // A NodeSample is the load of a node at one time.

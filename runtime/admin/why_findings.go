@@ -8,7 +8,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-func ended(f *facts) Finding {
+func (f *facts) ended() Finding {
 	t := &f.task
 	e := Evidence{Since: t.Ended, Instance: t.Instance, IP: t.IP, Attempt: t.Attempt}
 	text := "It succeeded at " + clock(t.Ended, f.now)
@@ -36,7 +36,7 @@ func ended(f *facts) Finding {
 	return Finding{RuleEnded, text, e, help}
 }
 
-func stopping(f *facts) Finding {
+func (f *facts) stopping() Finding {
 	e := f.whereItRuns()
 	text := fmt.Sprintf("It was requested to stop, and its handler on %s has not returned yet.", e.place())
 	return Finding{RuleStopping, text, e, []string{
@@ -44,14 +44,14 @@ func stopping(f *facts) Finding {
 	}}
 }
 
-func lost(f *facts) Finding {
+func (f *facts) lost() Finding {
 	e := f.whereItRuns()
 	text := fmt.Sprintf("It was started at %s on %s, which is gone: another instance takes over when the lease expires.",
 		clock(f.task.Started, f.now), e.place())
 	return Finding{RuleLost, text, e, []string{"af.Lease sets how long that takes; a running instance with workers must be there."}}
 }
 
-func running(f *facts) Finding {
+func (f *facts) running() Finding {
 	e := f.whereItRuns()
 	text := fmt.Sprintf("It runs on %s since %s, for %s", e.place(), clock(f.task.Started, f.now),
 		about(f.now.Sub(f.task.Started)))
@@ -73,14 +73,14 @@ func (f *facts) whereItRuns() Evidence {
 		Progress: t.Progress}
 }
 
-func uncommitted(f *facts, _ *claimers) Finding {
+func (f *facts) uncommitted(_ *claimers) Finding {
 	e := Evidence{Since: f.task.Created, Source: f.task.Source}
 	return Finding{RuleUncommitted,
 		fmt.Sprintf("The call that adds it to task %s has not committed its batch of subtasks.", f.task.Source), e,
 		[]string{"Repeating the call with the same af.Batch commits it; otherwise it is deleted after two minutes."}}
 }
 
-func gated(f *facts, _ *claimers) Finding {
+func (f *facts) gated(_ *claimers) Finding {
 	e := Evidence{Source: f.task.Source}
 	text := fmt.Sprintf("It waits until its source %s has succeeded", f.task.Source)
 	help := []string{"Ask why the source waits or runs.", "af.RunNow lets subtasks run before their source has ended."}
@@ -103,13 +103,13 @@ func gated(f *facts, _ *claimers) Finding {
 	return Finding{RuleGated, text + ".", e, help}
 }
 
-func deadlinePassed(f *facts, _ *claimers) Finding {
+func (f *facts) deadlinePassed(_ *claimers) Finding {
 	e := Evidence{Since: f.task.Deadline}
 	return Finding{RuleOverdue, fmt.Sprintf("Its deadline passed at %s: it fails within seconds, as soon as an instance "+
 		"finds it.", clock(f.task.Deadline, f.now)), e, nil}
 }
 
-func version(f *facts, _ *claimers) Finding {
+func (f *facts) version(_ *claimers) Finding {
 	e := Evidence{Since: f.task.WrongVersionSince, Version: f.task.Fingerprint, Workers: placesOf(f.workers)}
 	e.fail(&f.task)
 	return Finding{RuleVersion, fmt.Sprintf("Since %s no worker of its version has been running, and the present ones "+
@@ -118,7 +118,7 @@ func version(f *facts, _ *claimers) Finding {
 	}}
 }
 
-func notDue(f *facts, _ *claimers) Finding {
+func (f *facts) notDue(_ *claimers) Finding {
 	t := &f.task
 	e := Evidence{Until: t.RunAt, Attempt: t.Attempt, Attempts: attempts(t)}
 	in := about(t.RunAt.Sub(f.now))
@@ -142,7 +142,7 @@ func notDue(f *facts, _ *claimers) Finding {
 	return Finding{RuleNotDue, sentence(text), e, []string{"App.RunNow makes it due now."}}
 }
 
-func unavailable(f *facts, _ *claimers) Finding {
+func (f *facts) unavailable(_ *claimers) Finding {
 	e := Evidence{Conditions: f.down}
 	var text string
 	for _, c := range f.down {
@@ -151,12 +151,12 @@ func unavailable(f *facts, _ *claimers) Finding {
 	return Finding{RuleUnavailable, text[:len(text)-1], e, []string{"App.Health reports what works meanwhile."}}
 }
 
-func paused(f *facts, _ *claimers) Finding {
+func (f *facts) paused(_ *claimers) Finding {
 	e := f.whoLimits()
 	return Finding{RulePaused, "The queue is paused" + f.changed() + ".", e, []string{"App.ResumeQueue resumes it."}}
 }
 
-func limitZero(f *facts, c *claimers) Finding {
+func (f *facts) limitZero(c *claimers) Finding {
 	e := f.whoLimits()
 	e.Workers = placesOf(c.limited)
 	return Finding{RuleLimitZero, fmt.Sprintf("The queue is limited to 0 tasks on %s that may run it%s.",
@@ -164,7 +164,7 @@ func limitZero(f *facts, c *claimers) Finding {
 		[]string{"App.UpdateMaxWorkers or App.ResetMaxWorkers raises the limit."}}
 }
 
-func noWorker(f *facts, _ *claimers) Finding {
+func (f *facts) noWorker(_ *claimers) Finding {
 	e := Evidence{Served: f.served}
 	text := fmt.Sprintf("No instance runs a worker of queue %s, and none is known to have run one.", f.task.Queue)
 	if !f.served.IsZero() {
@@ -176,20 +176,20 @@ func noWorker(f *facts, _ *claimers) Finding {
 	}}
 }
 
-func allDraining(f *facts, _ *claimers) Finding {
+func (f *facts) allDraining(_ *claimers) Finding {
 	e := Evidence{Workers: placesOf(f.workers)}
 	return Finding{RuleDraining, fmt.Sprintf("%s the worker, and %s shutting down.",
 		verb(len(f.workers), "Only one instance runs", "All instances that run"), verb(len(f.workers), "it is", "they are")),
 		e, []string{"Start another instance that registers the worker."}}
 }
 
-func notAllowed(f *facts, c *claimers) Finding {
+func (f *facts) notAllowed(c *claimers) Finding {
 	e := Evidence{Allow: f.task.Allow, Workers: placesOf(c.live)}
 	return Finding{RuleNotAllowed, fmt.Sprintf("It may run only at %s, and no instance with the worker has such an address.",
 		list(f.task.Allow)), e, []string{"Start an instance at an allowed address.", "Submit it again without its list of allowed addresses."}}
 }
 
-func notClaiming(f *facts, c *claimers) Finding {
+func (f *facts) notClaiming(c *claimers) Finding {
 	e := Evidence{Workers: placesOf(c.refusing)}
 	cause := "a new limit has not reached it yet"
 	for _, w := range c.refusing {
@@ -203,7 +203,7 @@ func notClaiming(f *facts, c *claimers) Finding {
 		[]string{"App.Health of that instance tells more."}}
 }
 
-func busy(f *facts, c *claimers) Finding {
+func (f *facts) busy(c *claimers) Finding {
 	e := Evidence{Slots: c.slots, Taken: c.taken, Oldest: c.oldest, Ahead: f.ahead, PerMinute: f.started,
 		Workers: placesOf(c.claiming)}
 	var text string
@@ -237,7 +237,7 @@ func busy(f *facts, c *claimers) Finding {
 	}}
 }
 
-func suspect(f *facts, _ *claimers) Finding {
+func (f *facts) suspect(_ *claimers) Finding {
 	t := &f.task
 	e := Evidence{Losses: t.Suspect.Losses, Crashes: t.Crashes, MaxCrashes: t.MaxCrashes}
 	return Finding{RuleSuspect, fmt.Sprintf("%s died while running it, so it waits for an instance that runs no other such "+
@@ -245,7 +245,7 @@ func suspect(f *facts, _ *claimers) Finding {
 		[]string{"Look for the cause in the log of the process that died."}}
 }
 
-func hintLost(f *facts, _ *claimers) Finding {
+func (f *facts) hintLost(_ *claimers) Finding {
 	since := f.dueSince()
 	e := Evidence{Since: since, Until: f.now.Add(pollsWithin), Conditions: f.down}
 	return Finding{RuleHintLost, fmt.Sprintf("It is due since %s although slots are free: its wake-up message is late or "+
@@ -254,7 +254,7 @@ func hintLost(f *facts, _ *claimers) Finding {
 	}}
 }
 
-func due(f *facts, _ *claimers) Finding {
+func (f *facts) due(_ *claimers) Finding {
 	e := Evidence{Since: f.dueSince(), Until: f.now.Add(pollsWithin), Conditions: f.down}
 	text := "It is due, and a free worker is about to claim it" + f.degraded()
 	if f.unlisted {
@@ -264,7 +264,7 @@ func due(f *facts, _ *claimers) Finding {
 	return Finding{RuleDue, text + ".", e, nil}
 }
 
-func deadline(f *facts, _ *claimers) Finding {
+func (f *facts) deadline(_ *claimers) Finding {
 	t := &f.task
 	e := Evidence{Until: t.Deadline}
 	text := fmt.Sprintf("It fails at %s, in %s, unless it starts before", clock(t.Deadline, f.now),

@@ -19,51 +19,51 @@ func rules(f *facts) []Finding {
 	t := &f.task
 	switch {
 	case t.Status.Final():
-		return []Finding{ended(f)}
+		return []Finding{f.ended()}
 	case t.Status == af.StatusRunning:
 		return runningRules(f)
 	}
 	c := f.claimers()
 	var found []Finding
-	add := func(holds bool, rule func(*facts, *claimers) Finding) {
+	add := func(holds bool, rule func(*claimers) Finding) {
 		if holds {
-			found = append(found, rule(f, &c))
+			found = append(found, rule(&c))
 		}
 	}
 	overdue := !t.Deadline.IsZero() && !t.Deadline.After(f.now)
 	listed := !f.unlisted
-	add(t.Uncommitted, uncommitted)
-	add(t.Gated, gated)
-	add(overdue, deadlinePassed)
-	add(f.undecoded(), version)
-	add(t.RunAt.After(f.now), notDue)
-	add(len(f.down) > 0 && f.stopsTasks(), unavailable)
-	add(f.limits.Paused, paused)
-	add(listed && len(f.workers) == 0, noWorker)
-	add(listed && len(f.workers) > 0 && len(c.live) == 0, allDraining)
-	add(len(c.live) > 0 && len(c.allowed) == 0, notAllowed)
-	add(len(c.fitting) > 0 && len(c.limited) == len(c.fitting), limitZero)
+	add(t.Uncommitted, f.uncommitted)
+	add(t.Gated, f.gated)
+	add(overdue, f.deadlinePassed)
+	add(f.undecoded(), f.version)
+	add(t.RunAt.After(f.now), f.notDue)
+	add(len(f.down) > 0 && f.stopsTasks(), f.unavailable)
+	add(f.limits.Paused, f.paused)
+	add(listed && len(f.workers) == 0, f.noWorker)
+	add(listed && len(f.workers) > 0 && len(c.live) == 0, f.allDraining)
+	add(len(c.live) > 0 && len(c.allowed) == 0, f.notAllowed)
+	add(len(c.fitting) > 0 && len(c.limited) == len(c.fitting), f.limitZero)
 	unlimited := len(c.fitting) - len(c.limited)
-	add(!f.limits.Paused && unlimited > 0 && len(c.refusing) == unlimited, notClaiming)
-	add(!f.limits.Paused && len(c.claiming) > 0 && f.isBusy(&c), busy)
-	add(t.Suspected(), suspect)
+	add(!f.limits.Paused && unlimited > 0 && len(c.refusing) == unlimited, f.notClaiming)
+	add(!f.limits.Paused && len(c.claiming) > 0 && f.isBusy(&c), f.busy)
+	add(t.Suspected(), f.suspect)
 	if len(found) == 0 {
 		lost := listed && f.now.Sub(f.dueSince()) > pollsWithin
-		add(lost, hintLost)
-		add(!lost, due)
+		add(lost, f.hintLost)
+		add(!lost, f.due)
 	}
-	add(!overdue && !t.Deadline.IsZero() && t.Deadline.Sub(f.now) <= deadlineSoon, deadline)
+	add(!overdue && !t.Deadline.IsZero() && t.Deadline.Sub(f.now) <= deadlineSoon, f.deadline)
 	return found
 }
 
 func runningRules(f *facts) (found []Finding) {
 	if f.task.Stopping {
-		found = append(found, stopping(f))
+		found = append(found, f.stopping())
 	}
 	if !f.present {
-		return append(found, lost(f))
+		return append(found, f.lost())
 	}
-	return append(found, running(f))
+	return append(found, f.running())
 }
 
 // undecoded reports whether the task waits for a worker of its version.

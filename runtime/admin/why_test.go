@@ -20,7 +20,9 @@ import (
 
 var whyWorker = af.Worker{Name: "why", Type: "Why", Max: 2, Weight: 1, Backoff: time.Second}
 
-type handler struct{ run func(ctx context.Context) error }
+type handler struct {
+	run func(ctx context.Context) error
+}
 
 func (h *handler) Run(ctx context.Context, _ int) (int, error) { return 0, h.run(ctx) }
 

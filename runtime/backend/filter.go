@@ -9,21 +9,21 @@ import (
 // A TaskFilter is the conditions of a TaskQuery for which stores have no index. They are checked one task after the
 // other, newest or oldest first as the query says, up to a bound: see TaskPage.Looked.
 type TaskFilter struct {
-	Text      string // part of the message of the task's error, whatever the case of letters
-	Instance  string // runs on this instance, or did last
-	UniqueKey string
-	RetryOf   string
-	IDPrefix  string
-	Payload   []PayloadMatch // all of them
+	Text      string         `json:"text,omitempty"`     // part of the error's message, in any case
+	Instance  string         `json:"instance,omitempty"` // runs on this instance, or did last
+	UniqueKey string         `json:"unique_key,omitempty"`
+	RetryOf   string         `json:"retry_of,omitempty"`
+	IDPrefix  string         `json:"id_prefix,omitempty"`
+	Payload   []PayloadMatch `json:"payload,omitempty"` // all of them
 }
 
 // A PayloadMatch is a condition on a member of a payload, or of objects and arrays in it. "user.id" is the member id of
 // the member user, and "items.0" the first element of items. Of members with the same name, the first one counts. Members
 // whose names have dots can't be named.
 type PayloadMatch struct {
-	Path string
+	Path string `json:"path"`
 	// Value is the text of a string, or the JSON of any other value. White space in it doesn't matter.
-	Value string
+	Value string `json:"value"`
 }
 
 // Limits of filters.

@@ -378,19 +378,19 @@ const (
 
 // A TaskQuery selects tasks. Zero fields match all tasks.
 type TaskQuery struct {
-	Queue    string
-	Source   string
-	Statuses []Status
+	Queue    string   `json:"queue,omitempty"`
+	Source   string   `json:"source,omitempty"`
+	Statuses []Status `json:"statuses,omitempty"`
 	// Code selects failed tasks by the code of their error; Statuses is then StatusFailed alone.
-	Code   Code
-	After  time.Time // created at or after
-	Before time.Time // created before
+	Code   Code      `json:"code,omitempty"`
+	After  time.Time `json:"after,omitzero"`  // created at or after
+	Before time.Time `json:"before,omitzero"` // created before
 	// Filter has conditions that no index serves. Set others as well to look at fewer tasks.
-	Filter TaskFilter
-	Sort   TaskSort
-	Limit  int    // 1 to 1000; 0 means 100
-	Bytes  int    // 1 to MaxPage; 0 means MaxPage
-	Cursor string // of the previous page
+	Filter TaskFilter `json:"filter,omitzero"`
+	Sort   TaskSort   `json:"sort,omitempty"`
+	Limit  int        `json:"limit,omitempty"`  // 1 to 1000; 0 means 100
+	Bytes  int        `json:"bytes,omitempty"`  // 1 to MaxPage; 0 means MaxPage
+	Cursor string     `json:"cursor,omitempty"` // of the previous page
 }
 
 // A TaskSort is an order of tasks. Ties are broken by id.
@@ -407,17 +407,17 @@ const MaxTotal = 10_000
 
 // A TaskPage is one page of tasks.
 type TaskPage struct {
-	Tasks   []Task
-	Total   int    // number of matching tasks on all pages; at least MaxTotal if AtLeast is set
-	AtLeast bool   // there are more than Total
-	Cursor  string // of the next page; "" on the last one
+	Tasks   []Task `json:"tasks"`
+	Total   int    `json:"total"`              // number of matching tasks on all pages; at least MaxTotal if AtLeast is set
+	AtLeast bool   `json:"at_least,omitempty"` // there are more than Total
+	Cursor  string `json:"cursor,omitempty"`   // of the next page; "" on the last one
 
 	// With a Filter, Looked is how many tasks the page has looked at, and LookedTo when the last of them was created. A
 	// page looks at no more after MaxLooked tasks or MaxLooking; then Bounded is set and Cursor continues. Total is the
 	// number of tasks on this page, and AtLeast is set unless it is the last one.
-	Looked   int
-	LookedTo time.Time
-	Bounded  bool
+	Looked   int       `json:"looked,omitempty"`
+	LookedTo time.Time `json:"looked_to,omitzero"`
+	Bounded  bool      `json:"bounded,omitempty"`
 }
 
 // BoundedTotal returns TaskPage.Total and AtLeast for a count that stopped beyond MaxTotal.
