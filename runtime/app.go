@@ -92,10 +92,14 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if c, ok := b.(backend.Configured); ok {
 		s.configure(c.Settings())
 	}
+	configured := s.withoutOptions()
 	for _, o := range opts {
 		if o != nil {
 			o(&s)
 		}
+	}
+	if err := s.checkObserver(configured); err != nil {
+		return nil, err
 	}
 	if err := heartbeat.CheckLease(s.lease); err != nil {
 		return nil, err
@@ -132,7 +136,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := a.openLog(); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", backend.AsError(err))
 	}
-	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Logger: a.log})
+	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Observer: s.observer, Logger: a.log})
 	if err != nil {
 		err = fmt.Errorf("opening the backend: %w", backend.AsError(err))
 		if a.closeLog != nil {
@@ -177,6 +181,9 @@ func (a *App) add(pkg, typ string, register func()) {
 
 // checkRegistrations returns all errors in the registrations.
 func (a *App) checkRegistrations() error {
+	if err := a.checkObserved(); err != nil {
+		return err
+	}
 	var errs []error
 	seen := map[string]string{}
 	check := func(kind, unique, name, pkg, typ string, err error) {

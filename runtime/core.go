@@ -13,6 +13,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/livelog"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
@@ -60,7 +61,7 @@ func newCore(a *App) *core {
 	e.tasks = tasks.New(tasks.Config{
 		History: e.history,
 		Ports:   a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
-		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion,
+		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion, Observer: a.settings.observer,
 		AwaitStart: a.awaitStart, WarnOnce: a.warned.once, ReadLimits: e.limitOf,
 		WaitUntold: waitUntold, WaitsLong: e.waitsLong,
 		LimitApplied: func() { e.registry.announceNow() },
@@ -128,9 +129,19 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 	if err := c.tasks.Prepare(ctx, all); err != nil {
 		return err
 	}
+	if c.app.settings.observer {
+		c.tasks.Start(ctx)
+		c.tasks.Go(child.Reap)
+		return nil
+	}
 	c.registry.begin(ctx)
 	c.versions.begin(ctx)
 	c.tasks.Start(ctx)
+	if c.ports.Coordinator != nil && len(workers) > 0 {
+		lines := livelog.NewSender(c.ports.Coordinator, c.liveLines)
+		c.tasks.Go(lines.Run)
+		c.tasks.Go(c.bus.Subscribe(livelog.TopicFollow, lines.Heard))
+	}
 	for _, part := range []func(context.Context){
 		child.Reap, c.registry.run, c.versions.run, c.nodes.Run,
 		c.bus.Subscribe(topicWorkers, func(json.RawMessage) { c.versions.refreshSoon() }),

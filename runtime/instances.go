@@ -394,7 +394,9 @@ func (a *App) present(ctx context.Context) (map[string]announcement, *core, erro
 		}
 		all[id] = n
 	}
-	all[a.instance.ID] = c.registry.facts()
+	if !a.settings.observer {
+		all[a.instance.ID] = c.registry.facts()
+	}
 	return all, c, nil
 }
 

@@ -280,6 +280,9 @@ func (a *App) StartScheduler(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.refuseObserver("StartScheduler"); err != nil {
+		return err
+	}
 	return c.sched.Start()
 }
 

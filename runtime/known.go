@@ -107,7 +107,7 @@ func (c *core) knownQueue(ctx context.Context, queue string, l Limits) (bool, []
 
 // knownIP reports whether an ip is known. If it isn't, it returns the known ips.
 func (c *core) knownIP(ctx context.Context, ip string, l Limits) (bool, []string, error) {
-	if _, set := l.At[ip]; set || ip == c.app.instance.IP {
+	if _, set := l.At[ip]; set || ip == c.app.instance.IP && !c.app.settings.observer {
 		return true, nil, nil
 	}
 	names := slices.Collect(maps.Keys(l.At))

@@ -156,6 +156,9 @@ func (a *App) Receive(
 	if err := a.rawQueue("receiving from", queue); err != nil {
 		return err
 	}
+	if err := a.refuseObserver("Receive"); err != nil {
+		return err
+	}
 	if fn == nil {
 		return Errorf(ErrInvalidArgument, "receiving from queue %q: fn is nil", queue).With(OutcomeNotSent)
 	}

@@ -1,9 +1,6 @@
 package runtime
 
 import (
-	"context"
-	"iter"
-
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -54,15 +51,3 @@ type TaskFilter = backend.TaskFilter
 //	Path  string // such as "user.id", or "items.0" for the first element of an array
 //	Value string // the text of a string, or the JSON of any other value
 type PayloadMatch = backend.PayloadMatch
-
-// FollowLog returns the log lines of a running task as its handler writes them, in parts, beginning with the stored
-// lines of earlier attempts. It ends when the task has ended, or with an error when ctx ends or lines can't be read.
-// While a client follows a task, its process sends the lines about five times a second; otherwise it sends none.
-func (a *App) FollowLog(ctx context.Context, id string) iter.Seq2[[]string, error] {
-	return func(yield func([]string, error) bool) { yield(nil, NewError(ErrUnimplemented, "FollowLog")) }
-}
-
-// Observer opens an App that only reads and administers. It is no instance: it can't register services or workers, is
-// not announced, reports no machine, watches for no failures and fires no jobs. It opens although the disk is full or
-// the embedded file is read-only. Start is needed before it is used, as for other Apps.
-func Observer() AppOption { return func(s *settings) { s.observer = true } }

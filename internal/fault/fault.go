@@ -37,6 +37,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -82,6 +83,7 @@ const (
 // A Backend is a backend as seen by one process. Its methods are safe for concurrent use.
 type Backend struct {
 	inner backend.Backend
+	calls atomic.Int64
 
 	mu     sync.Mutex
 	rand   *rand.Rand
@@ -125,6 +127,9 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	}
 	return ports, nil
 }
+
+// Calls returns how many calls to the store and the documents, and other requests, the process has made.
+func (b *Backend) Calls() int64 { return b.calls.Load() }
 
 // SetPlan replaces the plan.
 func (b *Backend) SetPlan(p Plan) {

@@ -91,6 +91,7 @@ func (b *Backend) draw(c call) fate {
 // pass applies a call's fate. The process's state has precedence: a dead process calls nothing, and a frozen one
 // neither sends nor receives.
 func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (any, error)) (any, error) {
+	b.calls.Add(1)
 	b.Pause()
 	if b.crashed() {
 		return nil, gone(c)

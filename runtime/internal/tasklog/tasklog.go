@@ -34,6 +34,7 @@ type Log struct {
 	mu      sync.Mutex
 	head    string   // where this attempt runs
 	lines   []string // oldest first
+	count   int      // lines of this attempt, with the head, kept or not
 	size    int
 	handler slog.Handler
 }
@@ -65,6 +66,7 @@ func (l *Log) begin(ctx context.Context, a Attempt) {
 	r.AddAttrs(slog.Int("attempt", a.Number), slog.String("instance", a.Instance), slog.String("ip", a.IP))
 	_ = slog.NewTextHandler(&head, options).Handle(ctx, r) // it can't fail
 	l.head = cut(head.Bytes())
+	l.count = 0
 	l.append(l.head)
 	l.handler = slog.NewTextHandler((*writer)(l), options)
 }
@@ -82,6 +84,7 @@ func (w *writer) Write(p []byte) (int, error) {
 
 // append adds a line and drops the oldest ones. The caller holds l.mu.
 func (l *Log) append(line string) {
+	l.count++
 	l.lines = append(l.lines, line)
 	l.size += len(line)
 	for len(l.lines) > keptLines || l.size > keptBytes {
@@ -103,6 +106,17 @@ func (l *Log) Lines() []string {
 		lines[0] = l.head
 	}
 	return lines
+}
+
+// After returns the lines of this attempt from number n on that are still kept, and the number of the first of them. The
+// first line of an attempt, which tells where it runs, has number 0.
+func (l *Log) After(n int) (lines []string, first int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if first = max(n, l.count-len(l.lines)); first >= l.count {
+		return nil, l.count
+	}
+	return slices.Clone(l.lines[len(l.lines)-(l.count-first):]), first
 }
 
 // cut returns a line without its newline, at most keptLine bytes.

@@ -56,6 +56,8 @@ type Config struct {
 	WrongVersionAfter time.Duration
 	// History counts what happens. The Engine runs and flushes it.
 	History *history.Recorder
+	// Observer is set if the Engine has no workers and only does what callers request: see observer.go.
+	Observer bool
 
 	// AwaitStart blocks the first claim until handlers may use the App. It returns false if nothing may be claimed.
 	AwaitStart func(ctx context.Context) bool
@@ -206,6 +208,9 @@ type budget struct {
 // phases returns the phases in an order in which every claimed task can be settled, and no process settles without a
 // visible heartbeat.
 func (e *Engine) phases() []phase {
+	if e.Observer {
+		return e.observerPhases()
+	}
 	return []phase{
 		{"heartbeat", e.heartbeat.Start, e.heartbeatParts, e.endOwner},
 		{"settle", nil, e.settleParts, e.flush},
@@ -218,10 +223,14 @@ func (e *Engine) heartbeatParts() []func(context.Context) {
 }
 
 func (e *Engine) settleParts() []func(context.Context) {
-	return append(slices.Repeat([]func(context.Context){e.finisher.run}, finishers),
-		e.settler.run, e.endEvents.run, e.publishHints, e.sweep, e.purgeLoop, e.History.Run,
+	return append(e.followUpParts(), e.settler.run, e.sweep, e.purgeLoop, e.History.Run,
 		e.bus.Subscribe(topicEnded, e.waits.heard),
 		e.bus.Subscribe(topicStop, func(json.RawMessage) { e.reconciler.now() }))
+}
+
+// followUpParts do what follows from a request or a result.
+func (e *Engine) followUpParts() []func(context.Context) {
+	return append(slices.Repeat([]func(context.Context){e.finisher.run}, finishers), e.endEvents.run, e.publishHints)
 }
 
 func (e *Engine) claimParts() []func(context.Context) {
@@ -253,7 +262,9 @@ func (e *Engine) Prepare(ctx context.Context, workers []Worker) error {
 
 // Start starts the prepared phases. ctx bounds only the starting.
 func (e *Engine) Start(ctx context.Context) {
-	e.heartbeat.Renew(ctx)
+	if !e.Observer {
+		e.heartbeat.Renew(ctx)
+	}
 	for _, ph := range e.phases() {
 		for _, part := range ph.parts() {
 			e.Go(part)
@@ -284,6 +295,20 @@ func (e *Engine) signalPools() {
 	for _, p := range e.pools {
 		p.wake.Set()
 	}
+}
+
+// Attempt returns the latest attempt of a task that runs in this process, and its fence, or nil.
+func (e *Engine) Attempt(id string) (run Run, fence int64) {
+	for _, p := range e.pools {
+		p.mu.Lock()
+		for key, a := range p.running {
+			if key.id == id && key.fence > fence {
+				run, fence = a.handler, key.fence
+			}
+		}
+		p.mu.Unlock()
+	}
+	return run, fence
 }
 
 // Quit stops claiming.
@@ -349,7 +374,10 @@ func (e *Engine) flush(b budget) error {
 	if _, ok := b.ctx.Deadline(); !ok {
 		flushing, cancel = context.WithTimeout(b.write, retry.Timeout)
 	}
-	left := e.settler.flush(flushing)
+	left := 0
+	if !e.Observer {
+		left = e.settler.flush(flushing)
+	}
 	e.finisher.flush(flushing)
 	cancel()
 	publishing, cancel := context.WithTimeout(b.write, grace.Publish)
@@ -364,8 +392,7 @@ func (e *Engine) flush(b budget) error {
 
 // endOwner stops all goroutines, removes the owner, and closes the listeners.
 func (e *Engine) endOwner(b budget) error {
-	e.end()
-	grace.Await(b.end, e.done.Wait)
+	_ = e.endGoroutines(b)
 	// Separate time: if the store was too slow for the results, released claims must not be charged as well.
 	last, cancel := context.WithTimeout(b.end, retry.Timeout/2)
 	defer cancel()

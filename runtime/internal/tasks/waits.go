@@ -45,8 +45,8 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 // While the store is unavailable it continues. long, if not nil, is called once after a check that returned false, when
 // the wait has lasted for e.WaitUntold.
 func (e *Engine) poll(ctx context.Context, id string, check func() (bool, error), long func()) error {
-	ch := e.waits.add(id)
-	defer e.waits.remove(id, ch)
+	ch, remove := e.notified(id)
+	defer remove()
 	untold := time.NewTimer(e.WaitUntold)
 	defer untold.Stop()
 	pause, isLong := waitFirst, false
@@ -78,6 +78,19 @@ func (e *Engine) poll(ctx context.Context, id string, check func() (bool, error)
 			return backend.Errorf(backend.ErrUnavailable, "app shut down while waiting for task %s", id)
 		}
 		timer.Stop()
+	}
+}
+
+// notified returns a signal that is set when a task may have ended. The caller must call remove when its wait ends.
+func (e *Engine) notified(id string) (ch signal.Signal, remove func()) {
+	ch = e.waits.add(id)
+	stop := func() {}
+	if e.Observer {
+		stop = e.hearEnd(id, ch)
+	}
+	return ch, func() {
+		stop()
+		e.waits.remove(id, ch)
 	}
 }
 

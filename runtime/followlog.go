@@ -1,0 +1,42 @@
+package runtime
+
+import (
+	"context"
+	"iter"
+
+	"github.com/afgen/afgen/runtime/internal/livelog"
+)
+
+// FollowLog returns the log lines of a task as its handler writes them, in parts, beginning with the stored lines of
+// earlier attempts. It follows later attempts, too, and ends when the task has ended, or with an error when ctx ends or
+// the task can't be read: [ErrNotFound] if there is none.
+//
+// While someone follows a task, its process sends new lines about five times a second, and otherwise none. Lines of a
+// handler that writes more than twenty in that time may be left out; then a line tells how many. Lines may also be lost
+// with the coordinator's messages; those that are stored when the attempt ends are delivered then.
+func (a *App) FollowLog(ctx context.Context, id string) iter.Seq2[[]string, error] {
+	return func(yield func([]string, error) bool) {
+		c, err := a.active()
+		if err == nil && c.ports.Coordinator == nil {
+			err = Errorf(ErrUnimplemented, "backend %q does not support events", a.ports.Name).With(OutcomeNotSent)
+		}
+		if err == nil {
+			err = livelog.Follow(ctx, id, livelog.Source{
+				Coordinator: c.ports.Coordinator, Bus: c.bus,
+				Get: func(ctx context.Context) (Task, error) { return c.getTask(ctx, id) },
+			}, func(lines []string) bool { return yield(lines, nil) })
+		}
+		if err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// liveLines returns the lines of a task that runs in this process, for package livelog.
+func (c *core) liveLines(id string) (livelog.Lines, int64) {
+	run, fence := c.tasks.Attempt(id)
+	if r, ok := run.(*taskRun); ok {
+		return &r.state.log, fence
+	}
+	return nil, 0
+}
