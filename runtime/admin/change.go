@@ -100,15 +100,15 @@ func (d *direct) checkMethod(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range page.Services {
-		for _, m := range s.Methods {
-			if m.Name == c.Method {
-				return nil
-			}
-		}
-		return refused(af.ErrUnimplemented, "service %q has no method %q", c.Service, c.Method)
+	if len(page.Services) == 0 {
+		return refused(af.ErrUnavailable, "no instance of service %q is running", c.Service)
 	}
-	return refused(af.ErrUnavailable, "no instance of service %q is running", c.Service)
+	for _, m := range page.Services[0].Methods {
+		if m.Name == c.Method {
+			return nil
+		}
+	}
+	return refused(af.ErrUnimplemented, "service %q has no method %q", c.Service, c.Method)
 }
 
 func (d *direct) Stop(ctx context.Context, id string, a Action) error {

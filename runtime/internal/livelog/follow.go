@@ -59,7 +59,7 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 	interested, read := time.NewTicker(followEvery), time.NewTicker(readEvery)
 	defer interested.Stop()
 	defer read.Stop()
-	s.tell(ctx, id)
+	s.tell(ctx, want{id, f.fence, f.next})
 	for {
 		select {
 		case e := <-events:
@@ -67,7 +67,7 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 				return nil
 			}
 		case <-interested.C:
-			s.tell(ctx, id)
+			s.tell(ctx, want{id, f.fence, f.next})
 		case <-read.C:
 			t, err := s.Get(ctx)
 			if err != nil {
@@ -82,11 +82,11 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 	}
 }
 
-// tell tells the processes that the task is followed. If that fails, only stored lines are seen until the next time.
-func (s *Source) tell(ctx context.Context, id string) {
-	text, err := json.Marshal([]string{id})
+// tell tells the processes which lines are wanted. If that fails, only stored lines are seen until the next time.
+func (s *Source) tell(ctx context.Context, w want) {
+	text, err := json.Marshal(w)
 	if err != nil {
-		return // a string
+		return // strings and numbers
 	}
 	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()

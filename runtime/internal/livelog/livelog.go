@@ -1,12 +1,14 @@
 // Package livelog sends the log lines of running tasks to those who follow them.
 //
-// A [Follow] tells all processes every followEvery which task it follows, on a topic of the coordinator. The process
-// that runs the task then sends the task's new lines on another topic, a few times a second ([Sender]), until it has
-// not been told for interest. While nobody follows a task, nothing is sent, and a task costs nothing.
+// A [Follow] tells all processes every followEvery which task it follows and which lines it has, on a topic of the
+// coordinator. The process that runs the task then sends the task's new lines on another topic, a few times a second
+// ([Sender]), until it has not been told for interest. While nobody follows a task, nothing is sent, and a task costs
+// nothing.
 //
-// Events may be lost or repeated, and a task that logs faster than lines are sent loses some: each line has a number,
-// so that a follower leaves out repeated ones and tells how many are missing. When an attempt ends, its last lines are
-// stored with the task, where the follower finds those that it has not seen.
+// Events may be lost or repeated: each line has a number, so that a follower leaves out repeated ones, and the Sender
+// sends lost ones again when the follower tells what it has. A task that logs faster than lines are sent loses some, and
+// the follower tells how many. When an attempt ends, its last lines are stored with the task, where the follower finds
+// those that it has not seen.
 package livelog
 
 import (
@@ -21,7 +23,7 @@ import (
 )
 
 const (
-	// TopicFollow carries the ids of tasks whose lines are wanted.
+	// TopicFollow carries which lines are wanted.
 	TopicFollow = "af.follow"
 	topicLines  = "af.lines" // carries events
 
@@ -37,6 +39,13 @@ type event struct {
 	Fence int64    `json:"fence"`
 	First int      `json:"first"` // the number of the first line
 	Lines []string `json:"lines"`
+}
+
+// A want is what a follower wants to see.
+type want struct {
+	ID    string `json:"id"`
+	Fence int64  `json:"fence"` // of the attempt whose lines it has seen last; 0 if none
+	Next  int    `json:"next"`  // the number of the first line of that attempt that it has not seen
 }
 
 // Lines are the lines of an attempt. They are those of package tasklog.
@@ -69,24 +78,26 @@ func NewSender(c backend.Coordinator, running func(id string) (Lines, int64)) *S
 
 // Heard receives the events of TopicFollow.
 func (s *Sender) Heard(text json.RawMessage) {
-	var ids []string
-	if text == nil || json.Unmarshal(text, &ids) != nil {
+	var w want
+	if text == nil || json.Unmarshal(text, &w) != nil || w.Next < 0 {
 		return
 	}
-	until := time.Now().Add(interest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, id := range ids {
-		if f := s.followed[id]; f != nil {
-			f.until = until
-			continue
+	f := s.followed[w.ID]
+	if f == nil {
+		if lines, _ := s.running(w.ID); lines == nil || len(s.followed) >= maxFollowed {
+			return
 		}
-		if lines, _ := s.running(id); lines == nil || len(s.followed) >= maxFollowed {
-			continue
-		}
-		s.followed[id] = &followed{until: until}
+		f = &followed{}
+		s.followed[w.ID] = f
 		s.changed.Set()
 	}
+	f.until = time.Now().Add(interest)
+	if w.Fence != f.fence {
+		w.Next = 0
+	}
+	f.next = min(f.next, w.Next)
 }
 
 // Run sends lines until ctx ends.

@@ -18,6 +18,6 @@ func (p store) Adjust(context.Context, backend.Adjustment) (backend.Task, error)
 
 func (p store) Delete(context.Context, string) error { return refused("Delete") }
 
-func (d docs) Latest(context.Context, string, string, int) ([]backend.Doc, error) {
+func (p docs) Latest(context.Context, string, string, int) ([]backend.Doc, error) {
 	return nil, refused("Latest")
 }
