@@ -141,6 +141,11 @@
 //   - [App.Workers] lists each [WorkerInfo]: see [WorkerQuery], [WorkerSort] and [WorkerPage].
 //   - [App.Queues] lists each [QueueInfo], and so queues without a worker.
 //   - [App.History] returns each [HistoryPoint] of the last week: see [HistoryQuery], [Distribution] and [OtherQueues].
+//   - [App.Ahead] returns the [Count] of tasks that run before a task, and [App.Now] the time of the store's clock. An
+//     [Attempt] of a task has an [AttemptOutcome].
+//   - A [TaskFilter], with each [PayloadMatch], restricts [App.Tasks] by conditions that have no index.
+//   - [App.FollowLog] returns the log lines of a task while it runs.
+//   - [Observer] opens an App that only reads and administers.
 //   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage].
 //     [App.NodeHistory] returns each [NodeSample] of a machine. [NodeFacts] sets what an App reports of its machine.
 //

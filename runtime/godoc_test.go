@@ -24,25 +24,30 @@ type alias struct {
 }
 
 var aliases = map[string]alias{
-	"Backend":       {typ: reflect.TypeFor[af.Backend]()},
-	"Code":          {typ: reflect.TypeFor[af.Code]()},
-	"Condition":     {typ: reflect.TypeFor[af.Condition]()},
-	"DeadLetter":    {typ: reflect.TypeFor[af.DeadLetter]()},
-	"DeadReason":    {typ: reflect.TypeFor[af.DeadReason]()},
-	"Error":         {typ: reflect.TypeFor[af.Error]()},
-	"ErrorDetail":   {typ: reflect.TypeFor[af.ErrorDetail]()},
-	"FailurePolicy": {typ: reflect.TypeFor[af.FailurePolicy]()},
-	"Instance":      {typ: reflect.TypeFor[af.Instance]()},
-	"MethodInfo":    {typ: reflect.TypeFor[af.MethodInfo]()},
-	"Outcome":       {typ: reflect.TypeFor[af.Outcome]()},
-	"Request":       {typ: reflect.TypeFor[af.Request]()},
-	"Status":        {typ: reflect.TypeFor[af.Status]()},
+	"Attempt":        {typ: reflect.TypeFor[af.Attempt]()},
+	"AttemptOutcome": {typ: reflect.TypeFor[af.AttemptOutcome]()},
+	"Backend":        {typ: reflect.TypeFor[af.Backend]()},
+	"Code":           {typ: reflect.TypeFor[af.Code]()},
+	"Condition":      {typ: reflect.TypeFor[af.Condition]()},
+	"Count":          {typ: reflect.TypeFor[af.Count]()},
+	"DeadLetter":     {typ: reflect.TypeFor[af.DeadLetter]()},
+	"DeadReason":     {typ: reflect.TypeFor[af.DeadReason]()},
+	"Error":          {typ: reflect.TypeFor[af.Error]()},
+	"ErrorDetail":    {typ: reflect.TypeFor[af.ErrorDetail]()},
+	"FailurePolicy":  {typ: reflect.TypeFor[af.FailurePolicy]()},
+	"Instance":       {typ: reflect.TypeFor[af.Instance]()},
+	"MethodInfo":     {typ: reflect.TypeFor[af.MethodInfo]()},
+	"Outcome":        {typ: reflect.TypeFor[af.Outcome]()},
+	"PayloadMatch":   {typ: reflect.TypeFor[af.PayloadMatch]()},
+	"Request":        {typ: reflect.TypeFor[af.Request]()},
+	"Status":         {typ: reflect.TypeFor[af.Status]()},
 	// for stores and the engine
-	"Task":      {reflect.TypeFor[af.Task](), []string{"Allowed", "Head", "Refund", "Size"}},
-	"TaskError": {typ: reflect.TypeFor[af.TaskError]()},
-	"TaskPage":  {typ: reflect.TypeFor[af.TaskPage]()},
-	"TaskQuery": {reflect.TypeFor[af.TaskQuery](), []string{"Check", "Takes"}}, // for stores
-	"TaskSort":  {typ: reflect.TypeFor[af.TaskSort]()},
+	"Task":       {reflect.TypeFor[af.Task](), []string{"Allowed", "Head", "Refund", "Size"}},
+	"TaskError":  {typ: reflect.TypeFor[af.TaskError]()},
+	"TaskFilter": {reflect.TypeFor[af.TaskFilter](), []string{"IsZero", "Matches"}},
+	"TaskPage":   {typ: reflect.TypeFor[af.TaskPage]()},
+	"TaskQuery":  {reflect.TypeFor[af.TaskQuery](), []string{"Check", "Takes"}}, // for stores
+	"TaskSort":   {typ: reflect.TypeFor[af.TaskSort]()},
 }
 
 var ofBackend = regexp.MustCompile(`\bbackend\.\w+`)

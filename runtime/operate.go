@@ -6,19 +6,19 @@ import (
 
 // A Count is a number of tasks. Its fields:
 //
-//	N       int
+//	N       int  // tasks that were counted
 //	AtLeast bool // there are more: counting stopped at N
 type Count = backend.Count
 
 // An Attempt is an attempt of a task that has ended: see [Task]. Its fields:
 //
 //	Attempt  int            // its number: attempts that were not charged may share one
-//	Fence    int64
+//	Fence    int64          // of its claim
 //	Instance string         // the instance that ran it
 //	IP       string         // of that instance
-//	Started  time.Time
-//	Ended    time.Time
-//	Outcome  AttemptOutcome
+//	Started  time.Time      // by the store's clock
+//	Ended    time.Time      // by the store's clock
+//	Outcome  AttemptOutcome // how it has ended
 //	Code     Code           // of its error
 //	Message  string         // of its error, at most 512 bytes
 type Attempt = backend.Attempt
@@ -40,9 +40,9 @@ const (
 //
 //	Text      string         // part of the message of the task's error, whatever the case of letters
 //	Instance  string         // runs on this instance, or did last
-//	UniqueKey string
-//	RetryOf   string
-//	IDPrefix  string
+//	UniqueKey string         // of the task
+//	RetryOf   string         // the task that it retries
+//	IDPrefix  string         // the beginning of its id
 //	Payload   []PayloadMatch // all of them
 type TaskFilter = backend.TaskFilter
 

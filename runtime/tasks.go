@@ -57,15 +57,17 @@ func (c *core) pollEverywhere(queue string) { c.bus.Publish(tasks.TopicPoll, []s
 
 // A TaskQuery selects tasks for [App.Tasks]. A zero field does not restrict. Its fields:
 //
-//	Queue    string    // of this queue
-//	Source   string    // subtasks of this task
-//	Statuses []Status  // with one of these statuses
-//	After    time.Time // created at this time or later
-//	Before   time.Time // created before this time
-//	Sort     TaskSort  // the order
-//	Limit    int       // tasks on a page: 1 to 1000; 0 means 100
-//	Bytes    int       // size of a page: 1 to 16 MiB; 0 means 16 MiB
-//	Cursor   string    // the Cursor of the previous page; "" for the first page
+//	Queue    string             // of this queue
+//	Source   string             // subtasks of this task
+//	Statuses []Status           // with one of these statuses
+//	Code     Code               // failed with this code; Statuses is then StatusFailed alone
+//	After    time.Time          // created at this time or later
+//	Before   time.Time          // created before this time
+//	Filter   TaskFilter         // conditions without an index: see TaskFilter
+//	Sort     TaskSort           // the order
+//	Limit    int                // tasks on a page: 1 to 1000; 0 means 100
+//	Bytes    int                // size of a page: 1 to 16 MiB; 0 means 16 MiB
+//	Cursor   string             // the Cursor of the previous page; "" for the first page
 type TaskQuery = backend.TaskQuery
 
 // A TaskPage is one page of the tasks that [App.Tasks] lists. Its fields:
@@ -74,6 +76,12 @@ type TaskQuery = backend.TaskQuery
 //	Total   int    // number of tasks on all pages, or 10,000 if AtLeast is set
 //	AtLeast bool   // there are more than Total: counting stopped there
 //	Cursor  string // for TaskQuery.Cursor, to get the next page; "" on the last page
+//
+// With a Filter, Total is the number of tasks on this page, and:
+//
+//	Looked   int       // tasks that were looked at
+//	LookedTo time.Time // when the last of these was created
+//	Bounded  bool      // the page ends after 100,000 tasks or 250 ms, and Cursor continues the search
 type TaskPage = backend.TaskPage
 
 // A TaskSort is an order of tasks; ids break ties. Its values are [TasksByNewest], [TasksByOldest] and [TasksByEnd].

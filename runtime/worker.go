@@ -24,6 +24,10 @@ import (
 //	Error             *TaskError             // of the last failure or the stop; nil after success
 //	Progress          json.RawMessage        // the last value given to Running.Progress
 //	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
+//	Instance          string                 // the instance that runs it, or whose attempt ended it; else ""
+//	IP                string                 // the address of Instance
+//	Stopping          bool                   // it runs and was requested to stop
+//	Attempts          []Attempt              // the last 10 attempts that have ended, oldest first; see Attempt
 //	Attempt           int                    // attempts begun; a snoozed or released attempt does not count
 //	Crashes           int                    // processes that died while running it and for which it is held responsible
 //	MaxCrashes        int                    // crashes that fail it; 0 before its first run

@@ -82,7 +82,7 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 	}
 }
 
-// tell tells the processes which lines are wanted. If that fails, only stored lines are seen until the next time.
+// tell tells the processes which lines a follower wants. If that fails, only stored lines are seen until the next time.
 func (s *Source) tell(ctx context.Context, w want) {
 	text, err := json.Marshal(w)
 	if err != nil {

@@ -2,7 +2,7 @@
 //
 // A [Follow] tells all processes every followEvery which task it follows and which lines it has, on a topic of the
 // coordinator. The process that runs the task then sends the task's new lines on another topic, a few times a second
-// ([Sender]), until it has not been told for interest. While nobody follows a task, nothing is sent, and a task costs
+// ([Sender]), until it has not been told for interest. While no caller follows a task, nothing is sent, and a task costs
 // nothing.
 //
 // Events may be lost or repeated: each line has a number, so that a follower leaves out repeated ones, and the Sender
@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// TopicFollow carries which lines are wanted.
+	// TopicFollow carries which lines a follower wants.
 	TopicFollow = "af.follow"
 	topicLines  = "af.lines" // carries events
 
