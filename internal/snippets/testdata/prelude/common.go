@@ -20,6 +20,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
+	"github.com/afgen/afgen/runtime/admin/adminhttp"
 	"github.com/afgen/afgen/runtime/aftest"
 	"github.com/afgen/afgen/runtime/backend/auto"
 	"github.com/afgen/afgen/runtime/backend/embedded"

@@ -1,3 +1,7 @@
 package prelude
 
-var yesterday time.Time
+var (
+	yesterday time.Time
+	err       error
+	fixed     json.RawMessage
+)
