@@ -136,16 +136,18 @@ func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (a
 }
 
 // apply executes the call, twice if that is its fate: the second time right after, or long after the caller has
-// returned.
+// returned. A request that does not arrive can't be repeated: its caller is told that it has had no effect.
 func (b *Backend) apply(ctx context.Context, f fate, run func(context.Context) (any, error)) (any, error) {
 	if b.crashed() {
 		return nil, context.Canceled
 	}
 	v, err := run(ctx)
 	switch {
-	case !f.again:
+	case !f.again || lost(err):
 	case f.later == 0:
-		v, err = run(ctx)
+		if again, errAgain := run(ctx); !lost(errAgain) {
+			v, err = again, errAgain
+		}
 	default:
 		ctx := context.WithoutCancel(ctx)
 		go func() {
@@ -156,6 +158,11 @@ func (b *Backend) apply(ctx context.Context, f fate, run func(context.Context) (
 		}()
 	}
 	return v, err
+}
+
+// lost reports whether a request has not arrived.
+func lost(err error) bool {
+	return err != nil && backend.Coded(err).Outcome == backend.OutcomeNotSent
 }
 
 // slowly delays the request or the reply. The caller returns when its context ends; the request in flight still takes

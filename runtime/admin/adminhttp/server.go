@@ -120,6 +120,8 @@ func decode[A any](w http.ResponseWriter, r *http.Request) (args A, err error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			// A client that still sends may not read an answer before its request is read: read some more, not without end.
+			_, _ = io.CopyN(io.Discard, r.Body, maxBody)
 			return args, af.Errorf(af.ErrResourceExhausted, "the body exceeds %d bytes", maxBody).With(af.OutcomeNotSent)
 		}
 		return args, invalid("reading the body: %w", err)
