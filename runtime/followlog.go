@@ -4,7 +4,9 @@ import (
 	"context"
 	"iter"
 
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/livelog"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // FollowLog returns the log lines of a task as its handler writes them, in parts, beginning with the stored lines of
@@ -22,14 +24,25 @@ func (a *App) FollowLog(ctx context.Context, id string) iter.Seq2[[]string, erro
 		}
 		if err == nil {
 			err = livelog.Follow(ctx, id, livelog.Source{
-				Coordinator: c.ports.Coordinator, Bus: c.bus,
-				Get: func(ctx context.Context) (Task, error) { return c.getTask(ctx, id) },
+				Coordinator: c.ports.Coordinator, Bus: c.bus, Closing: c.ctx,
+				Get: func(ctx context.Context) (Task, error) { return c.readTask(ctx, id) },
 			}, func(lines []string) bool { return yield(lines, nil) })
 		}
 		if err != nil {
 			yield(nil, err)
 		}
 	}
+}
+
+// readTask reads a task once.
+func (c *core) readTask(ctx context.Context, id string) (Task, error) {
+	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
+	defer cancel()
+	t, err := c.store.Get(ctx, id)
+	if err != nil {
+		return Task{}, backend.AsError(err)
+	}
+	return t, nil
 }
 
 // liveLines returns the lines of a task that runs in this process, for package livelog.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -355,5 +357,25 @@ func TestWaitForOwnSubtaskFailsInChild(t *testing.T) {
 	}
 	if _, err := do(t, q, action{Do: "wait now"}); err != nil {
 		t.Errorf("wait now: %v", err)
+	}
+}
+
+// The lines of a child process are followed like those of a goroutine.
+func TestFollowLogSeesLinesOfChildProcess(t *testing.T) {
+	app, q := isolate(t, nil, af.Logger(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	id := must(q.Submit(ctx, action{Do: "log and wait", Text: "in the child"}))(t)
+	lines, done := following(ctx, app, id)
+	for line := range lines {
+		if strings.Contains(line, "in the child") {
+			break
+		}
+	}
+	if err := app.StopTask(ctx, id); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -156,6 +156,10 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 		log.Info("report in a child", "err", errors.New("no"), "n", 2.5, "list", []int{1, 2})
 		log.Debug("not asked for")
 		return me, nil
+	case "log and wait":
+		af.LoggerFrom(ctx).Info(d.Text)
+		<-ctx.Done()
+		return me, ctx.Err()
 	case "call":
 		ctx := af.WithMetadata(ctx, "from", strconv.Itoa(os.Getpid()))
 		n, err := call(ctx, w.app, d.N)

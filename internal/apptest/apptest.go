@@ -54,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"changes_in_bulk", changedInBulk},                     // page by page, and once
 		{"changes_tell_who_and_why", limitsTell},               // limits and jobs keep the last change
 		{"metadata_and_trace", metadata},                       // subtasks, SubtasksDone and retries inherit them
+		{"follow_log", followLog},                              // an observer sees the lines of a running task
 		{"explanations", explanations},                         // of why tasks do not run
 	} {
 		t.Run(b.name, func(t *testing.T) {

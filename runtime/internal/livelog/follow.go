@@ -23,10 +23,11 @@ type Source struct {
 	Coordinator backend.Coordinator
 	Bus         *pubsub.Bus
 	Get         func(ctx context.Context) (backend.Task, error) // the task
+	Closing     context.Context                                 // of the App
 }
 
-// Follow calls yield with the lines of a task until the task has ended, yield returns false, ctx ends, or the task can't
-// be read. It returns nil in the first two cases.
+// Follow calls yield with the lines of a task until the task has ended, yield returns false, ctx or the App ends, or the
+// task can't be read. It returns nil in the first two cases. While the store is unavailable it continues.
 func Follow(ctx context.Context, id string, s Source, yield func(lines []string) bool) error {
 	t, err := s.Get(ctx)
 	if err != nil {
@@ -70,6 +71,9 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 			s.tell(ctx, want{id, f.fence, f.next})
 		case <-read.C:
 			t, err := s.Get(ctx)
+			if retry.Unavailable(err) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -78,6 +82,8 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 			}
 		case <-ctx.Done():
 			return backend.Errorf(backend.CodeOf(ctx.Err()), "following the log of task %s: %w", id, context.Cause(ctx))
+		case <-s.Closing.Done():
+			return backend.Errorf(backend.ErrUnavailable, "app shut down while following the log of task %s", id)
 		}
 	}
 }
@@ -100,6 +106,7 @@ type follower struct {
 	seen  []string // the last delivered lines
 	fence int64    // of the attempt whose lines were received last
 	next  int      // the number of its next line
+	ended int64    // the fence of the last attempt whose lines are stored
 }
 
 func (f *follower) deliver(lines []string) bool {
@@ -114,7 +121,7 @@ func (f *follower) deliver(lines []string) bool {
 // live delivers the lines of an event.
 func (f *follower) live(e event) bool {
 	switch {
-	case e.Fence < f.fence:
+	case e.Fence < f.fence, e.Fence <= f.ended:
 		return true
 	case e.Fence > f.fence:
 		f.fence, f.next = e.Fence, 0
@@ -133,18 +140,26 @@ func (f *follower) live(e event) bool {
 func omitted(n int) string { return fmt.Sprintf("… %d lines omitted", n) }
 
 // stored delivers those lines of a task's stored log that were not delivered. They are the ones after the last line that
-// was, or all of them if they have moved on since.
+// was, or all of them if lines between these were dropped. The first line, which tells where the last attempt ran, is
+// kept when lines after it are dropped.
 func (f *follower) stored(t *backend.Task) bool {
 	if slices.Equal(t.Log, f.log) {
 		return true
 	}
 	f.log = t.Log
-	rest := t.Log
+	if f.ended = t.Fence; t.Status == backend.StatusRunning {
+		f.ended--
+	}
+	rest, first := t.Log, -1 // the last line that was delivered
 	for i, line := range slices.Backward(t.Log) {
 		if slices.Contains(f.seen, line) {
-			rest = t.Log[i+1:]
+			rest, first = t.Log[i+1:], i
 			break
 		}
+	}
+	dropped := first <= 0 && f.fence == f.ended && f.next > first+1 // lines of the attempt after this one were delivered
+	if dropped && len(rest) > 0 {
+		rest = slices.Insert(slices.Clone(rest), 0, "… lines omitted")
 	}
 	return f.deliver(rest)
 }
