@@ -10,10 +10,10 @@ import (
 )
 
 // FollowLog returns the log lines of a task as its handler writes them, in parts, beginning with the stored lines of
-// earlier attempts. It follows later attempts, too, and ends when the task has ended, or with an error when ctx ends or
-// the task can't be read: [ErrNotFound] if there is none.
+// earlier attempts. It follows later attempts, too, and ends when the task has ended, or with an error when ctx or
+// the App ends or the task can't be read: [ErrNotFound] if there is none. While the store is unavailable it continues.
 //
-// While someone follows a task, its process sends new lines about five times a second, and otherwise none. Lines of a
+// While a caller follows a task, its process sends new lines about five times a second, and otherwise none. Lines of a
 // handler that writes more than twenty in that time may be left out; then a line tells how many. Lines may also be lost
 // with the coordinator's messages; those that are stored when the attempt ends are delivered then.
 func (a *App) FollowLog(ctx context.Context, id string) iter.Seq2[[]string, error] {
