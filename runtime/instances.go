@@ -33,6 +33,9 @@ type InstanceInfo struct {
 	Draining bool      // it accepts no more calls and tasks
 	Services []string  // sorted
 	Queues   []string  // sorted
+	// Degraded has what is down in its [App.Health], as the mode and the cause, such as "not-claiming: no heartbeat is
+	// accepted". It is nil if nothing is, and for instances of versions that do not announce it.
+	Degraded []string
 }
 
 // A ServiceInfo is a service and the instances that serve it: at least one.
@@ -80,6 +83,7 @@ type WorkerInfo struct {
 
 	// The rest is zero for instances of versions that do not announce it.
 
+	Own           int       // the worker's own maximum, which applies unless a limit is set
 	Fingerprint   string    // of the worker's payload type: its version
 	Claims        bool      // it claims tasks while slots are free; false with a Refusal, and while Applied is 0
 	Refusal       string    // why it claims none although its limit is not 0, such as the store's error
@@ -195,7 +199,7 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 	for id, n := range all {
 		in := InstanceInfo{
 			Instance: n.instance(id), Node: n.Node, Host: n.Host, PID: n.PID, Started: n.Started, Draining: n.Draining,
-			Services: []string{}, Queues: []string{},
+			Degraded: n.Degraded, Services: []string{}, Queues: []string{},
 		}
 		for _, s := range n.Services {
 			in.Services = append(in.Services, s.Name)
@@ -335,7 +339,7 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 				Queue: w.Queue, Instance: n.instance(id), Node: n.Node, Draining: n.Draining,
 				Paused: l.Paused, Wanted: l.Slots(), WantedRevision: l.Revision,
 				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running, Abandoned: w.Abandoned,
-				Fingerprint: w.Payload, Claims: w.Applied > 0 && w.Refusal == "", Refusal: w.Refusal, OldestRunning: w.Oldest,
+				Own: w.Own, Fingerprint: w.Payload, Claims: w.Applied > 0 && w.Refusal == "", Refusal: w.Refusal, OldestRunning: w.Oldest,
 			})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/retry"
@@ -61,6 +62,7 @@ type announcement struct {
 	Draining bool               `json:"draining,omitempty"`
 	Services []announcedService `json:"services,omitempty"`
 	Workers  []announcedWorker  `json:"workers,omitempty"`
+	Degraded []string           `json:"degraded,omitempty"`
 }
 
 type announcedService struct {
@@ -251,7 +253,29 @@ func (r *registry) facts() announcement {
 			q.Applied.Known && q.Applied.Max > 0, q.Refusal, q.Oldest,
 		})
 	}
+	a.Degraded = app.degraded()
 	return a
+}
+
+// Bounds of what an announcement says about health.
+const (
+	maxDegraded      = 8
+	maxDegradedBytes = 200 // of each
+)
+
+// degraded returns the conditions that are down, for the announcement.
+func (a *App) degraded() (modes []string) {
+	for _, c := range a.conditions() {
+		if c.Up || len(modes) == maxDegraded {
+			continue
+		}
+		mode := c.Mode
+		if c.Cause != "" {
+			mode += ": " + c.Cause
+		}
+		modes = append(modes, backend.Text(mode, maxDegradedBytes))
+	}
+	return modes
 }
 
 // storeContracts stores the methods of this App's services, unless an instance with the same contract has, and the
