@@ -100,11 +100,11 @@ const untimed = "^(TestStormOfJobsTakesFewCommands|TestTLSAndMinimalPermissions|
 
 // together is the suite of all three servers: the untimed tests, and the others. These measure how soon tasks run again
 // after a failure, so nothing else runs at the same time.
-func together(name string, env ...string) (beside, alone step) {
+func together(name string, env ...string) (inParallel, alone step) {
 	suite := step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
-	beside, alone = suite, suite
-	beside.flags, alone.flags = []string{"-run=" + untimed}, []string{"-skip=" + untimed}
-	return beside, alone
+	inParallel, alone = suite, suite
+	inParallel.flags, alone.flags = []string{"-run=" + untimed}, []string{"-skip=" + untimed}
+	return inParallel, alone
 }
 
 // fuzz runs each fuzz target of some packages for a duration.
@@ -141,8 +141,8 @@ func tiers() map[string]tier {
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
 	suites[0] = append(suites[0], costs)
-	beside, alone := together("servers")
-	suites = append(suites, lane{lint}, full, lane{beside})
+	inParallel, alone := together("servers")
+	suites = append(suites, lane{lint}, full, lane{inParallel})
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }
 
 	return map[string]tier{
@@ -170,8 +170,8 @@ func long() []phase {
 			env: []string{"GOOS=" + os}}
 	}
 	const topology = "AF_TEST_TOPOLOGY=standalone"
-	beside, alone := together("standalone MongoDB", topology)
-	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), beside, alone)
+	inParallel, alone := together("standalone MongoDB", topology)
+	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), inParallel, alone)
 	fuzzing := fuzz("60s")
 	for i := range fuzzing { // the other lanes mostly wait
 		fuzzing[i].nice = true
