@@ -81,6 +81,34 @@ func TestStopTasks(t *testing.T) {
 	})
 }
 
+// Without statuses, tasks in every state that is not final are stopped.
+func TestStopTasksInEveryLiveState(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		begun := make(chan struct{}, 1)
+		w := jobWorker
+		w.Retries, w.Backoff = 1, time.Hour
+		app, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
+			if n == 0 {
+				return 0, errors.New("later")
+			}
+			return hang(begun)(ctx, n)
+		})
+		ctx := t.Context()
+		retrying := must(q.Submit(ctx, 0))(t)
+		must(q.Submit(ctx, 1))(t)
+		<-begun
+		must(q.Store(ctx, 1, af.Delay(time.Hour)))(t)
+		must(q.Submit(ctx, 1, af.Delay(time.Hour)))(t)
+		time.Sleep(time.Second) // in virtual time: the result of the first attempt is stored
+		if s := must(app.TaskStatus(ctx, retrying))(t); s != af.StatusRetrying {
+			t.Fatalf("the task that failed is %s", s)
+		}
+		if sum, _ := pages(t, app.StopTasks, af.TaskQuery{}); sum.Matched != 4 || sum.Changed != 4 {
+			t.Errorf("%+v", sum)
+		}
+	})
+}
+
 // Failed tasks are retried once, however often a page is repeated, and the others are left.
 func TestRetryTasks(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -47,8 +48,8 @@ type BulkFailure struct {
 const maxBulkFailures = 100 // of a BulkResult
 
 var (
-	liveStatuses  = []Status{StatusPending, StatusWaiting, StatusRunning}
-	finalStatuses = []Status{StatusSuccess, StatusFailed, StatusStopped}
+	liveStatuses  = slices.DeleteFunc(backend.Statuses(), Status.Final)
+	finalStatuses = slices.DeleteFunc(backend.Statuses(), func(s Status) bool { return !s.Final() })
 )
 
 // StopTasks stops the tasks on the page of q, as [App.StopTask] does. A page has at most q.Limit tasks. Without
