@@ -15,6 +15,7 @@ import (
 const (
 	readEvery = time.Second // how often a follower reads the task, which shows that an attempt has ended
 	maxEvents = 64          // received and not delivered yet; more are dropped, and their lines reported as omitted
+	maxNumber = 1 << 40     // of a line: events come from other processes
 	maxSeen   = 40          // delivered lines that are compared with stored ones: more than a task stores
 )
 
@@ -44,7 +45,7 @@ func Follow(ctx context.Context, id string, s Source, yield func(lines []string)
 		defer close(ended)
 		s.Bus.Subscribe(topicLines, func(text json.RawMessage) {
 			var e event
-			if text == nil || json.Unmarshal(text, &e) != nil || e.ID != id || e.First < 0 {
+			if text == nil || json.Unmarshal(text, &e) != nil || e.ID != id || e.First < 0 || e.First > maxNumber {
 				return
 			}
 			select {
