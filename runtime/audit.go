@@ -10,15 +10,15 @@ import (
 
 // An AuditEntry is a change that was made with [By], or an attempt to make one that was refused.
 type AuditEntry struct {
-	ID       string // sorts by time
-	Time     time.Time
-	By       string
-	Reason   string
-	Action   string // such as "task.stop", "queue.pause" or "job.disable"
-	Target   string // the id of a task or job, the name of a queue, or the query of a bulk change
-	Detail   string // such as the new limit, or the id of a task that retries another; never a payload
-	Instance string // the App through which it was made
-	Error    string // why it failed; "" if it succeeded
+	ID       string    `json:"id"` // sorts by time
+	Time     time.Time `json:"time"`
+	By       string    `json:"by"`
+	Reason   string    `json:"reason,omitempty"`
+	Action   string    `json:"action"`           // such as "task.stop", "queue.pause" or "job.disable"
+	Target   string    `json:"target"`           // a task, job or queue, or the query of a bulk change
+	Detail   string    `json:"detail,omitempty"` // such as the new limit; never a payload
+	Instance string    `json:"instance"`         // the App through which it was made
+	Error    string    `json:"error,omitempty"`  // why it failed; "" if it succeeded
 }
 
 // An AuditQuery selects entries for [App.Audit]. A zero field does not restrict.
@@ -30,8 +30,8 @@ type AuditQuery struct {
 
 // An AuditPage is one page of entries, latest first.
 type AuditPage struct {
-	Entries []AuditEntry
-	Cursor  string // of the next page; "" on the last one
+	Entries []AuditEntry `json:"entries"`
+	Cursor  string       `json:"cursor,omitempty"` // of the next page; "" on the last one
 }
 
 // Audit returns a page of the changes that were made with [By], latest first. At least the last 10,000 are kept. A

@@ -22,24 +22,27 @@ type HistoryQuery struct {
 // A HistoryPoint is what happened to tasks in a period, added up over all instances. An instance that dies loses at
 // most its last minute. Times are of the store's clock, as the instances know it, to within half a minute.
 type HistoryPoint struct {
-	Start     time.Time
-	Submitted int64          // by Submit and Store, subtasks and jobs included; not those that run SubtasksDone
-	Started   int64          // attempts
-	Succeeded int64          // tasks
-	Failed    int64          // tasks, finally, also without an attempt
-	Retried   int64          // attempts that failed and are followed by another
-	Returned  int64          // attempts that were not charged
-	Stopped   int64          // tasks that were stopped while they ran
-	Lost      int64          // attempts whose process died
-	Codes     map[Code]int64 // Failed and Retried, by the code of the error; nil if there are none
-	Wait      Distribution   // from when a task was due to the start of its attempt; of a subtask, from its submission
-	Run       Distribution   // of an attempt, from its start to its end
+	Start     time.Time      `json:"start"`
+	Submitted int64          `json:"submitted"`       // with subtasks and those of jobs, not those that run SubtasksDone
+	Started   int64          `json:"started"`         // attempts
+	Succeeded int64          `json:"succeeded"`       // tasks
+	Failed    int64          `json:"failed"`          // tasks, finally, also without an attempt
+	Retried   int64          `json:"retried"`         // attempts that failed and are followed by another
+	Returned  int64          `json:"returned"`        // attempts that were not charged
+	Stopped   int64          `json:"stopped"`         // tasks that were stopped while they ran
+	Lost      int64          `json:"lost"`            // attempts whose process died
+	Codes     map[Code]int64 `json:"codes,omitempty"` // Failed and Retried, by the code of the error
+	Wait      Distribution   `json:"wait"`            // from due time (of subtasks: submission) to start
+	Run       Distribution   `json:"run"`             // of an attempt, from its start to its end
 }
 
 // A Distribution is percentiles of durations, to within 20 % or a millisecond. Max is exact.
 type Distribution struct {
-	Count              int64
-	P50, P90, P99, Max time.Duration
+	Count int64         `json:"count"`
+	P50   time.Duration `json:"p50"`
+	P90   time.Duration `json:"p90"`
+	P99   time.Duration `json:"p99"`
+	Max   time.Duration `json:"max"`
 }
 
 // History returns what happened in the recent past, oldest first: of the last 2 hours by minutes, and of the last 7

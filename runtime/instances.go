@@ -26,68 +26,68 @@ type MethodInfo = backend.MethodInfo
 // backend, and within [Lease] and a few seconds on others.
 type InstanceInfo struct {
 	Instance
-	Node     string    // the machine's id: see [App.Nodes]
-	Host     string    // the machine's name
-	PID      int       // of the process
-	Started  time.Time // by the instance's clock
-	Draining bool      // it accepts no more calls and tasks
-	Services []string  // sorted
-	Queues   []string  // sorted
+	Node     string    `json:"node"`               // the machine's id: see [App.Nodes]
+	Host     string    `json:"host"`               // the machine's name
+	PID      int       `json:"pid"`                // of the process
+	Started  time.Time `json:"started"`            // by the instance's clock
+	Draining bool      `json:"draining,omitempty"` // it accepts no more calls and tasks
+	Services []string  `json:"services"`           // sorted
+	Queues   []string  `json:"queues"`             // sorted
 	// Degraded has what is down in its [App.Health], as the mode and the cause, such as "not-claiming: no heartbeat is
 	// accepted". It is nil if nothing is, and for instances of versions that do not announce it.
-	Degraded []string
+	Degraded []string `json:"degraded,omitempty"`
 }
 
 // A ServiceInfo is a service and the instances that serve it: at least one.
 type ServiceInfo struct {
-	Name      string
-	Methods   []MethodInfo      // of the instance that was started last
-	Instances []ServiceInstance // sorted by id
-	Load      ServiceLoad       // sum of all instances
+	Name      string            `json:"name"`
+	Methods   []MethodInfo      `json:"methods"`   // of the instance that was started last
+	Instances []ServiceInstance `json:"instances"` // sorted by id
+	Load      ServiceLoad       `json:"load"`      // sum of all instances
 }
 
 // A ServiceInstance is a service as one instance serves it.
 type ServiceInstance struct {
 	Instance
-	Node        string
-	Started     time.Time    // by the instance's clock
-	Draining    bool         // it accepts no more calls
-	Concurrency int          // calls handled at once
-	Contract    string       // the same for all instances with the same methods
-	Methods     []MethodInfo // sorted by name; must not be modified
-	Load        ServiceLoad
+	Node        string       `json:"node"`
+	Started     time.Time    `json:"started"`               // by the instance's clock
+	Draining    bool         `json:"draining,omitempty"`    // it accepts no more calls
+	Concurrency int          `json:"concurrency,omitempty"` // calls handled at once
+	Contract    string       `json:"contract,omitempty"`    // the same for all instances with the same methods
+	Methods     []MethodInfo `json:"methods"`               // sorted by name; must not be modified
+	Load        ServiceLoad  `json:"load"`
 }
 
 // A ServiceLoad counts calls since the instance was started.
 type ServiceLoad struct {
-	InFlight int64 // calls being handled now
-	Calls    int64 // calls begun
-	Errors   int64 // calls for which the handler returned an error
+	InFlight int64 `json:"in_flight"` // calls being handled now
+	Calls    int64 `json:"calls"`     // calls begun
+	Errors   int64 `json:"errors"`    // calls for which the handler returned an error
 }
 
 // A WorkerInfo describes the worker of a queue on one instance.
 type WorkerInfo struct {
-	Queue    string
-	Instance Instance
-	Node     string
-	Draining bool // its App is shutting down and claims no more tasks
+	Queue    string   `json:"queue"`
+	Instance Instance `json:"instance"`
+	Node     string   `json:"node"`
+	Draining bool     `json:"draining,omitempty"` // its App is shutting down and claims no more tasks
 
-	Paused          bool  // the queue is paused
-	Wanted          int   // the limit that is set for the instance; 0 while the queue is paused
-	WantedRevision  int64 // of the Limits that set Wanted
-	Applied         int   // the limit that the instance applies
-	AppliedRevision int64 // of the Limits that set Applied
-	Running         int   // running tasks; for a while above Applied after that was lowered
-	Abandoned       int   // running tasks whose handlers ignore the end of their contexts; each occupies a slot
-	Waiting         int   // tasks of the queue that no instance has started: waiting, pending or retrying
+	Paused          bool  `json:"paused,omitempty"`           // the queue is paused
+	Wanted          int   `json:"wanted"`                     // the limit set for the instance; 0 while paused
+	WantedRevision  int64 `json:"wanted_revision,omitempty"`  // of the Limits that set Wanted
+	Applied         int   `json:"applied"`                    // the limit that the instance applies
+	AppliedRevision int64 `json:"applied_revision,omitempty"` // of the Limits that set Applied
+	Running         int   `json:"running"`                    // above Applied for a while after that was lowered
+	Abandoned       int   `json:"abandoned,omitempty"`        // running although their contexts have ended; each has a slot
+	Waiting         int   `json:"waiting"`                    // tasks of the queue that are waiting, pending or retrying
 
 	// The rest is zero for instances of versions that do not announce it.
 
-	Own           int       // the worker's own maximum, which applies unless a limit is set
-	Fingerprint   string    // of the worker's payload type: its version
-	Claims        bool      // it claims tasks while slots are free; false with a Refusal, and while Applied is 0
-	Refusal       string    // why it claims none although its limit is not 0, such as the store's error
-	OldestRunning time.Time // when the longest running task of the queue was started there, by its clock
+	Own           int       `json:"own"`                     // the worker's own maximum, without a limit
+	Fingerprint   string    `json:"fingerprint,omitempty"`   // of the worker's payload type: its version
+	Claims        bool      `json:"claims"`                  // tasks, while slots are free; false if Applied is 0
+	Refusal       string    `json:"refusal,omitempty"`       // why it claims none although its limit is not 0
+	OldestRunning time.Time `json:"oldest_running,omitzero"` // when its longest running task was started, by its clock
 }
 
 // An InstanceQuery selects instances for [App.Instances]. A zero field does not restrict.
@@ -119,9 +119,9 @@ const (
 
 // An InstancePage is one page of instances.
 type InstancePage struct {
-	Instances []InstanceInfo
-	Total     int    // number of instances on all pages
-	Cursor    string // for InstanceQuery.Cursor, to get the next page; "" on the last page
+	Instances []InstanceInfo `json:"instances"`
+	Total     int            `json:"total"`            // number of instances on all pages
+	Cursor    string         `json:"cursor,omitempty"` // of the next page; "" on the last one
 }
 
 // A ServiceQuery selects services for [App.Services]. A zero field does not restrict. IP, Version and Node select
@@ -152,9 +152,9 @@ const (
 
 // A ServicePage is one page of services.
 type ServicePage struct {
-	Services []ServiceInfo
-	Total    int    // number of services on all pages
-	Cursor   string // for ServiceQuery.Cursor, to get the next page; "" on the last page
+	Services []ServiceInfo `json:"services"`
+	Total    int           `json:"total"`            // number of services on all pages
+	Cursor   string        `json:"cursor,omitempty"` // of the next page; "" on the last one
 }
 
 // A WorkerQuery selects workers for [App.Workers]. A zero field does not restrict.
@@ -183,9 +183,9 @@ const (
 
 // A WorkerPage is one page of workers.
 type WorkerPage struct {
-	Workers []WorkerInfo
-	Total   int    // number of workers on all pages
-	Cursor  string // for WorkerQuery.Cursor, to get the next page; "" on the last page
+	Workers []WorkerInfo `json:"workers"`
+	Total   int          `json:"total"`            // number of workers on all pages
+	Cursor  string       `json:"cursor,omitempty"` // of the next page; "" on the last one
 }
 
 // Instances returns a page of the running Apps that match q. If the coordinator is unavailable, it returns

@@ -12,39 +12,40 @@ import (
 
 // A Job is the current state of a job.
 type Job struct {
-	ID       string
-	Cron     string
-	Zone     string
-	Queue    string
-	Payload  json.RawMessage
-	Allow    []string
-	Missed   MissedPolicy
-	Window   time.Duration
-	Overlap  OverlapPolicy
-	Timeout  time.Duration
-	Retries  *int // nil for the worker's
-	Disabled bool
-	Metadata Metadata  // of its tasks
-	Declared bool      // by a program, with its worker
-	Created  time.Time // when its timetable was set, from which @every is counted
-	Fired    time.Time // the due time of the last fire; zero before the first
-	Next     time.Time // the next due time; zero if there is none, or the job is disabled
-	Waiting  int       // due times whose tasks are not submitted yet, with OverlapQueue
+	ID       string          `json:"id"`
+	Cron     string          `json:"cron"`
+	Zone     string          `json:"zone,omitempty"`
+	Queue    string          `json:"queue"`
+	Payload  json.RawMessage `json:"payload,omitempty"`
+	Allow    []string        `json:"allow,omitempty"`
+	Missed   MissedPolicy    `json:"missed,omitempty"`
+	Window   time.Duration   `json:"window,omitempty"`
+	Overlap  OverlapPolicy   `json:"overlap,omitempty"`
+	Timeout  time.Duration   `json:"timeout,omitempty"`
+	Retries  *int            `json:"retries,omitempty"` // nil for the worker's
+	Disabled bool            `json:"disabled,omitempty"`
+	Metadata Metadata        `json:"metadata,omitempty"` // of its tasks
+	Declared bool            `json:"declared,omitempty"` // by a program, with its worker
+	Created  time.Time       `json:"created,omitzero"`   // when its timetable was set, from which @every is counted
+	Fired    time.Time       `json:"fired,omitzero"`     // the due time of the last fire; zero before the first
+	Next     time.Time       `json:"next,omitzero"`      // due time; zero if there is none, or the job is disabled
+	Waiting  int             `json:"waiting,omitempty"`  // due times whose tasks are not submitted yet, with OverlapQueue
 
 	// Changed is when the job was last put with another content, enabled or disabled; By and Reason are the options of
 	// that call. They are unknown, and so empty, if a process of an older version has fired the job since.
-	Changed    time.Time
-	By, Reason string
+	Changed time.Time `json:"changed,omitzero"`
+	By      string    `json:"by,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
 }
 
 // A Fire is a due time of a job that has passed, or a manual run.
 type Fire struct {
-	Job     string
-	Due     time.Time // zero for a manual run
-	At      time.Time // when it was fired
-	TaskID  string    // "" if it was skipped
-	Skipped string    // why: SkippedMissed, SkippedOverlap or SkippedFull
-	More    int       // earlier due times that were skipped together with this one
+	Job     string    `json:"job"`
+	Due     time.Time `json:"due,omitzero"`      // zero for a manual run
+	At      time.Time `json:"at"`                // when it was fired
+	TaskID  string    `json:"task_id,omitempty"` // "" if it was skipped
+	Skipped string    `json:"skipped,omitempty"` // why: SkippedMissed, SkippedOverlap or SkippedFull
+	More    int       `json:"more,omitempty"`    // earlier due times that were skipped together with this one
 }
 
 // Reasons for skipping due times.
@@ -75,9 +76,9 @@ const (
 
 // A JobPage is one page of jobs.
 type JobPage struct {
-	Jobs   []Job
-	Total  int    // number of jobs on all pages
-	Cursor string // for JobQuery.Cursor, to get the next page; "" on the last page
+	Jobs   []Job  `json:"jobs"`
+	Total  int    `json:"total"`            // number of jobs on all pages
+	Cursor string `json:"cursor,omitempty"` // for JobQuery.Cursor, to get the next page; "" on the last page
 }
 
 // A FireQuery selects fires for [App.Fires]. A zero field does not restrict.
@@ -102,9 +103,9 @@ const (
 
 // A FirePage is one page of fires.
 type FirePage struct {
-	Fires  []Fire
-	Total  int    // number of fires on all pages
-	Cursor string // for FireQuery.Cursor, to get the next page; "" on the last page
+	Fires  []Fire `json:"fires"`
+	Total  int    `json:"total"`            // number of fires on all pages
+	Cursor string `json:"cursor,omitempty"` // for FireQuery.Cursor, to get the next page; "" on the last page
 }
 
 // Job returns a job, or [ErrNotFound].

@@ -28,8 +28,8 @@ type Limits struct {
 	Changed time.Time `json:"changed,omitzero"`
 	By      string    `json:"by,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
-	// Revision is raised by each change; 0 means that no limits have been set.
-	Revision int64 `json:"-"`
+	// Revision is raised by each change; 0 means that no limits have been set. The document that stores them has its own.
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // at returns the limit for a worker with the maximum own, on an instance with this ip.
@@ -221,9 +221,11 @@ func (c *core) updateLimits(ctx context.Context, ch limitsChange, change func(*L
 			} else {
 				l.Changed, l.By, l.Reason = now.UTC(), ch.action.By, ch.action.Reason
 			}
+			revision := l.Revision
+			l.Revision = 0 // the document's own counts
 			value, err := json.Marshal(l)
 			if err == nil {
-				_, err = c.ports.Docs.PutIf(ctx, limitsPrefix+ch.queue, l.Revision, value)
+				_, err = c.ports.Docs.PutIf(ctx, limitsPrefix+ch.queue, revision, value)
 			}
 			return err
 		})

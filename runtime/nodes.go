@@ -72,9 +72,9 @@ const (
 
 // A NodePage is one page of nodes.
 type NodePage struct {
-	Nodes  []Node
-	Total  int    // number of nodes on all pages
-	Cursor string // for NodeQuery.Cursor, to get the next page; "" on the last page
+	Nodes  []Node `json:"nodes"`
+	Total  int    `json:"total"`            // number of nodes on all pages
+	Cursor string `json:"cursor,omitempty"` // for NodeQuery.Cursor, to get the next page; "" on the last page
 }
 
 // NodeFacts sets the function that describes the App's machine. A field of the Node that it leaves zero is unknown,

@@ -12,18 +12,19 @@ import (
 
 // A QueueInfo describes a queue that has tasks, limits or a worker, or had a worker.
 type QueueInfo struct {
-	Name string
+	Name string `json:"name"`
 	// Counts has the number of tasks by status. A status without tasks is missing. On servers, up to 10,000 tasks of each
 	// status are counted, and only those that have not ended; see [App.History] for those that have.
-	Counts map[Status]Count
+	Counts map[Status]Count `json:"counts"`
 	// Oldest is since when a task has been ready to run, zero if none is: the one that has been ready for longest among
 	// the first ones, by age, of each weight.
-	Oldest  time.Time
-	Limits  Limits
-	Workers int       // instances that run the queue's worker now, except those that are shutting down
-	Slots   int       // tasks that these may run at once
-	Running int       // tasks that run now, as all instances report
-	Served  time.Time // when a worker was last seen, to within a day, by a machine's clock; zero if none ever was
+	Oldest  time.Time `json:"oldest,omitzero"`
+	Limits  Limits    `json:"limits"`
+	Workers int       `json:"workers"` // instances with its worker that are not shutting down
+	Slots   int       `json:"slots"`   // tasks that these may run at once
+	Running int       `json:"running"` // tasks that run now, as all instances report
+	// Served is when a worker was last seen, to within a day, by a machine's clock; zero if none ever was.
+	Served time.Time `json:"served,omitzero"`
 }
 
 // Queues returns all queues, sorted by name, so that a queue with tasks and without a worker is visible. If the

@@ -22,6 +22,11 @@ const module = "github.com/afgen/afgen"
 var arrows = []row{
 	{"cmd/afgen", []string{"gen/...", "templates", "runtime/cron"},
 		[]string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
+	{"cmd/af", []string{"cmd/af/internal/cli"}, nil},
+	{"cmd/af/internal/cli", []string{"cmd/af/internal/text", "runtime", "runtime/admin", "runtime/admin/adminhttp",
+		"runtime/admin/filter", "runtime/backend/auto", "runtime/backend/embedded"},
+		[]string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term"}},
+	{"cmd/af/internal/text", []string{"runtime"}, []string{"github.com/rivo/uniseg"}},
 
 	{"gen", []string{"gen/..."}, []string{"golang.org/x/sync"}},
 	{"gen/ir", nil, nil},
@@ -80,6 +85,7 @@ var arrows = []row{
 	{"runtime/internal/child", []string{"runtime/backend", "runtime/internal/exact"}, nil},
 	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
 	{"runtime/admin", []string{"runtime"}, nil},
+	{"runtime/admin/filter", []string{"runtime"}, nil},
 	{"runtime/admin/adminhttp", []string{"runtime", "runtime/admin", "runtime/httpstatus"}, nil},
 	{"runtime/executor",
 		[]string{"runtime/backend", "runtime/internal/child", "runtime/internal/exact", "runtime/internal/stack"}, nil},
