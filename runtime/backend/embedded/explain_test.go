@@ -12,18 +12,15 @@ import (
 // maySort reports whether a statement may sort what it reads: rows that are few, or whose number is limited.
 func maySort(statement string) bool {
 	return slices.ContainsFunc([]string{
-		"INDEXED BY task_closed WHERE queue = ? AND closed IS NOT NULL AND closed = ended AND status = 4\n\t\t\t\t\tAND seq BETWEEN",
-		"INDEXED BY task_apart WHERE queue = ? AND ended > 0 AND closed IS NOT ended AND status = 4\n\t\t\t\t\tAND seq BETWEEN",
 		"FROM task WHERE source = ?", // the subtasks of one task by end
 	}, func(part string) bool { return strings.Contains(statement, part) })
 }
 
-// mayWalk reports whether a statement may walk all tasks in the order of creation: one for a page, which ends when the
-// page is full, or for a total between two instants, which is limited.
+// mayWalk reports whether a statement may walk all tasks in the order of creation: one without any other condition, for
+// a page, which ends when the page is full, or for a total, which is limited.
 func mayWalk(statement string) bool {
-	return strings.HasPrefix(statement, "SELECT ended, seq FROM task NOT INDEXED WHERE seq BETWEEN") ||
-		strings.HasPrefix(statement, "SELECT ended, seq FROM task NOT INDEXED WHERE (? = '' OR queue = ?) AND status = 4") ||
-		strings.HasPrefix(statement, "SELECT count(*) FROM (SELECT 1 FROM task NOT INDEXED WHERE (? = '' OR queue = ?) AND seq")
+	_, condition, ok := strings.Cut(statement, " FROM task NOT INDEXED WHERE seq BETWEEN ? AND ? ")
+	return ok && (strings.HasPrefix(condition, "ORDER BY seq ") || condition == "LIMIT ?)")
 }
 
 // plans holds the statements that were checked to use indexes.

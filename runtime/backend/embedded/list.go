@@ -14,10 +14,6 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/look"
 )
 
-// fewEnded is up to how many successful tasks of a queue a list by creation sorts. There is no index for them: it would
-// cost each task a write. Of more tasks, a page finds enough among the newest or oldest of all queues.
-const fewEnded = 5000
-
 // List implements backend.Store. A task's seq is its creation time, so the order by creation is that of rowids. A page
 // is found in one range of an index for each queue and kind of status, in a single snapshot.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
@@ -101,7 +97,7 @@ type lister struct {
 }
 
 func newLister(q backend.TaskQuery) (*lister, error) {
-	l := &lister{TaskQuery: q, low: math.MinInt64, high: math.MaxInt64, below: listKey{math.MaxInt64, math.MaxInt64}}
+	l := &lister{TaskQuery: q, below: listKey{math.MaxInt64, math.MaxInt64}}
 	for n := range statuses {
 		switch wanted := len(q.Statuses) == 0 || slices.Contains(q.Statuses, statuses[n]); {
 		case !wanted:
@@ -113,12 +109,7 @@ func newLister(q backend.TaskQuery) (*lister, error) {
 			l.success = true
 		}
 	}
-	if !q.After.IsZero() {
-		l.low = instant.Of(q.After)
-	}
-	if !q.Before.IsZero() {
-		l.high = instant.Of(q.Before) - 1
-	}
+	l.low, l.high = l.between()
 	switch q.Sort {
 	case backend.SortOldest:
 		l.order = "ORDER BY seq LIMIT ?"
@@ -203,7 +194,7 @@ func (l *lister) count(v *snapshot, counts []*tally, page *backend.TaskPage) (er
 			n += some
 		}
 	case !l.After.IsZero() || !l.Before.IsZero():
-		n, err = l.countRows(v, "NOT INDEXED WHERE (? = '' OR queue = ?) AND ", l.Queue, l.Queue)
+		n, err = l.countBetween(v, counts)
 	default:
 		for _, c := range counts {
 			for _, status := range l.statuses() {
@@ -216,15 +207,54 @@ func (l *lister) count(v *snapshot, counts []*tally, page *backend.TaskPage) (er
 	return err
 }
 
-// countRows counts matching tasks, up to one more than backend.MaxTotal. The cursor has no effect on a total.
-func (l *lister) countRows(v *snapshot, where string, args ...any) (int, error) {
-	low, high := int64(math.MinInt64), int64(math.MaxInt64)
+// countBetween counts the tasks created between two instants, in the ranges of the list.
+func (l *lister) countBetween(v *snapshot, counts []*tally) (n int, err error) {
+	all := *l
+	all.low, all.high = l.between()
+	all.Sort = backend.SortNewest
+	if l.Queue == "" && len(l.Statuses) == 0 {
+		return count(v, all.ranges(nil)[0])
+	}
+	for _, c := range counts {
+		for _, r := range all.createdRanges(c) {
+			if n > backend.MaxTotal {
+				return n, nil
+			}
+			some, err := count(v, r)
+			if err != nil {
+				return 0, err
+			}
+			n += some
+		}
+	}
+	return n, nil
+}
+
+// count counts the tasks of a range, up to one more than backend.MaxTotal.
+func count(v *snapshot, r listRange) (int, error) {
+	n, err := readFrom(v, scanOne[int], "SELECT count(*) FROM (SELECT 1 FROM task "+r.where+"LIMIT ?)",
+		append(r.args, backend.MaxTotal+1)...)
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
+}
+
+// between returns the range of seq that After and Before select. The cursor has no effect on it.
+func (l *lister) between() (low, high int64) {
+	low, high = math.MinInt64, math.MaxInt64
 	if !l.After.IsZero() {
 		low = instant.Of(l.After)
 	}
 	if !l.Before.IsZero() {
 		high = instant.Of(l.Before) - 1
 	}
+	return low, high
+}
+
+// countRows counts matching tasks, up to one more than backend.MaxTotal. The cursor has no effect on a total.
+func (l *lister) countRows(v *snapshot, where string, args ...any) (int, error) {
+	low, high := l.between()
 	n, err := readFrom(v, scanOne[int], "SELECT count(*) FROM (SELECT 1 FROM task "+where+
 		"seq BETWEEN ? AND ? AND status IN (SELECT value FROM json_each(?)) LIMIT ?)",
 		append(args, low, high, list(l.statuses()), backend.MaxTotal+1)...)
@@ -295,30 +325,13 @@ func (l *lister) ranges(counts []*tally) (all []listRange) {
 	if l.Queue == "" && len(l.Statuses) == 0 {
 		return []listRange{{"NOT INDEXED WHERE seq BETWEEN ? AND ? ", []any{l.low, l.high}, l.order}}
 	}
-	succeeded := 0
 	for _, c := range counts {
 		all = append(all, l.createdRanges(c)...)
-		succeeded += c.n[number(backend.StatusSuccess)]
-	}
-	switch {
-	case !l.success || succeeded == 0:
-	case succeeded > fewEnded:
-		all = append(all, listRange{"NOT INDEXED WHERE (? = '' OR queue = ?) AND status = 4 AND seq BETWEEN ? AND ? ",
-			[]any{l.Queue, l.Queue, l.low, l.high}, l.order})
-	default:
-		for _, c := range counts {
-			args := []any{c.queue, l.low, l.high}
-			all = append(all,
-				listRange{`INDEXED BY task_closed WHERE queue = ? AND closed IS NOT NULL AND closed = ended AND status = 4
-					AND seq BETWEEN ? AND ? `, args, l.order},
-				listRange{`INDEXED BY task_apart WHERE queue = ? AND ended > 0 AND closed IS NOT ended AND status = 4
-					AND seq BETWEEN ? AND ? `, args, l.order})
-		}
 	}
 	return all
 }
 
-// createdRanges returns the ranges of a queue's tasks, except for successful ones, in the order of creation.
+// createdRanges returns the ranges of a queue's tasks in the order of creation.
 func (l *lister) createdRanges(c *tally) (all []listRange) {
 	if c.any(l.live) {
 		all = append(all, listRange{`INDEXED BY task_current WHERE queue = ? AND ended = 0
@@ -333,6 +346,10 @@ func (l *lister) createdRanges(c *tally) (all []listRange) {
 			all = append(all, listRange{`INDEXED BY task_failed WHERE queue = ? AND status = ? AND status > 4
 				AND seq BETWEEN ? AND ? `, []any{c.queue, status, l.low, l.high}, l.order})
 		}
+	}
+	if l.success && c.n[number(backend.StatusSuccess)] > 0 {
+		all = append(all, listRange{"INDEXED BY task_done WHERE queue = ? AND status = 4 AND seq BETWEEN ? AND ? ",
+			[]any{c.queue, l.low, l.high}, l.order})
 	}
 	return all
 }

@@ -50,15 +50,14 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		}, cursorOfTask)
 	}
 	// The total takes longer than the page, so both are read at the same time.
-	var total int64
+	var total int
 	var countErr error
 	counted := make(chan struct{})
 	counting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		defer close(counted)
-		total, countErr = s.tasks.CountDocuments(counting, matching(q, q.Statuses),
-			options.Count().SetLimit(backend.MaxTotal+1).SetHint(listIndex(q)))
+		total, countErr = s.tasks.countUpTo(counting, matching(q, q.Statuses), backend.MaxTotal+1, listIndex(q))
 	}()
 	found, more, err := list(ctx, q, from)
 	if err != nil {
@@ -71,7 +70,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	case countErr != nil:
 		return page, s.wrapError(ctx, countErr, backend.OutcomeNotSent)
 	}
-	page.Total, page.AtLeast = backend.BoundedTotal(int(total))
+	page.Total, page.AtLeast = backend.BoundedTotal(total)
 	if more {
 		page.Cursor = cursorOf(found[len(found)-1])
 	}

@@ -53,13 +53,12 @@ func (s *store) Queues(ctx context.Context) ([]backend.QueueCounts, error) {
 func (s *store) countQueue(ctx context.Context, queue string) (backend.QueueCounts, error) {
 	q := backend.QueueCounts{Queue: queue, Counts: map[backend.Status]backend.Count{}}
 	for _, status := range liveStatuses {
-		n, err := s.tasks.CountDocuments(ctx, m{"queue": queue, "status": status},
-			options.Count().SetLimit(backend.MaxTotal+1).SetHint("list"))
+		n, err := s.tasks.countUpTo(ctx, m{"queue": queue, "status": status}, backend.MaxTotal+1, "list")
 		if err != nil {
 			return q, s.wrapError(ctx, err, backend.OutcomeNotSent)
 		}
 		if n > 0 {
-			total, more := backend.BoundedTotal(int(n))
+			total, more := backend.BoundedTotal(n)
 			q.Counts[backend.Status(status)] = backend.Count{N: total, AtLeast: more}
 		}
 	}
@@ -162,12 +161,11 @@ func (s *store) Ahead(ctx context.Context, id string) (backend.Count, error) {
 		for field, condition := range beyond {
 			filter[field] = condition
 		}
-		more, err := s.tasks.CountDocuments(ctx, filter,
-			options.Count().SetLimit(backend.MaxTotal+1).SetHint("waiting"))
+		more, err := s.tasks.countUpTo(ctx, filter, backend.MaxTotal+1, "waiting")
 		if err != nil {
 			return backend.Count{}, s.wrapError(ctx, err, backend.OutcomeNotSent)
 		}
-		n += int(more)
+		n += more
 	}
 	total, more := backend.BoundedTotal(n)
 	return backend.Count{N: total, AtLeast: more}, nil

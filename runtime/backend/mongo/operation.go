@@ -97,6 +97,22 @@ func (c collection) findAndUpdate(ctx context.Context, filter, update m, to any)
 	return true, reply.Value.Unmarshal(to)
 }
 
+// countUpTo counts the matching documents in an index, up to limit. It sends the command count, which takes the server
+// half the time of the aggregation that the driver sends. Transactions allow only the latter.
+func (c collection) countUpTo(ctx context.Context, filter m, limit int, index string) (int, error) {
+	if driver.SessionFromContext(ctx) != nil {
+		n, err := c.CountDocuments(ctx, filter, options.Count().SetLimit(int64(limit)).SetHint(index))
+		return int(n), err
+	}
+	var reply struct {
+		N int `bson:"n"`
+	}
+	err := c.Database().RunCommand(ctx, d{
+		{Key: "count", Value: c.Name()}, {Key: "query", Value: filter}, {Key: "limit", Value: limit}, {Key: "hint", Value: index},
+	}).Decode(&reply)
+	return reply.N, err
+}
+
 func (c collection) DeleteOne(
 	ctx context.Context, filter any, opts ...options.Lister[options.DeleteOneOptions],
 ) (*driver.DeleteResult, error) {
