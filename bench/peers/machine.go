@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
@@ -14,7 +15,7 @@ import (
 	"github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 	"github.com/shirou/gopsutil/v4/cpu"
-	"github.com/shirou/gopsutil/v4/load"
+	systemload "github.com/shirou/gopsutil/v4/load"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -27,16 +28,12 @@ type machine struct {
 	versions  []string // of servers and libraries
 	begun     time.Time
 	took      time.Duration
-	load      [2]string // before and after
-	busy      bool      // before
+	before    load
+	after     load
 }
 
-func describeMachine(ctx context.Context, s *stack) *machine {
-	m := &machine{begun: time.Now(), processor: "unknown processor", revision: "unknown revision"}
-	m.load[0] = loadAverage(ctx)
-	if avg, err := load.AvgWithContext(ctx); err == nil {
-		m.busy = avg.Load1 > busyLoad
-	}
+func describeMachine(ctx context.Context, s *stack, before load) *machine {
+	m := &machine{begun: time.Now(), before: before, processor: "unknown processor", revision: "unknown revision"}
 	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
 		m.revision = strings.TrimSpace(string(out))
 	}
@@ -52,22 +49,34 @@ const busyLoad = 0.5
 
 // end notes the end of the measurements.
 func (m *machine) end(ctx context.Context) {
-	m.took, m.load[1] = time.Since(m.begun), loadAverage(ctx)
+	m.took, m.after = time.Since(m.begun), readLoad(ctx)
 }
 
-// loadAverage returns the load average of the last minute, if the system has one.
-func loadAverage(ctx context.Context) string {
-	avg, err := load.AvgWithContext(ctx)
+// A load is the load average of the last minute, NaN if the system has none.
+type load float64
+
+func readLoad(ctx context.Context) load {
+	avg, err := systemload.AvgWithContext(ctx)
 	if err != nil {
+		return load(math.NaN())
+	}
+	return load(avg.Load1)
+}
+
+// busy reports whether the machine was not quiet.
+func (l load) busy() bool { return l > busyLoad }
+
+func (l load) String() string {
+	if math.IsNaN(float64(l)) {
 		return "unknown"
 	}
-	return fmt.Sprintf("%.2f", avg.Load1)
+	return fmt.Sprintf("%.2f", float64(l))
 }
 
 func (m *machine) text() string {
 	return fmt.Sprintf("%s on %s, %v; %s, %s/%s, %d CPUs (%s); load %s before, %s after.\n\n%s.", m.revision,
 		m.begun.UTC().Format("2006-01-02 15:04 UTC"), m.took.Round(time.Second), runtime.Version(), runtime.GOOS,
-		runtime.GOARCH, runtime.NumCPU(), m.processor, m.load[0], m.load[1], strings.Join(m.versions, ", "))
+		runtime.GOARCH, runtime.NumCPU(), m.processor, m.before, m.after, strings.Join(m.versions, ", "))
 }
 
 // libraries returns the versions of the modules that are compared.

@@ -197,7 +197,7 @@ func TestInterruptedComparison(t *testing.T) {
 	if !strings.Contains(out.String(), "1.23 k/s") {
 		t.Errorf("the table has no figure:\n%s", &out)
 	}
-	if text := c.table(&machine{busy: true}); !strings.Contains(text, busyNote) {
+	if text := c.table(&machine{before: 0.6}); !strings.Contains(text, busyNote) {
 		t.Errorf("no warning about the load:\n%s", text)
 	}
 	if text := c.table(&machine{}); strings.Contains(text, busyNote) {

@@ -23,6 +23,7 @@ type comparison struct {
 	stack *stack
 	older *build // nil without -before
 	log   io.Writer
+	begun load   // before this command built and started anything
 
 	values map[figure][]float64 // of the rounds
 	old    map[figure][]float64 // the same of the revision before
@@ -32,7 +33,7 @@ type comparison struct {
 // compare makes a comparison in bench/ and writes the table. It stops the servers that only the other systems need, and
 // reports whether it has used those of package devstack, which keep running.
 func compare(ctx context.Context, o arguments, out, log io.Writer) (shared bool, err error) {
-	c := &comparison{arguments: o, log: log, values: map[figure][]float64{}, old: map[figure][]float64{}}
+	c := &comparison{arguments: o, log: log, begun: readLoad(ctx), values: map[figure][]float64{}, old: map[figure][]float64{}}
 	for _, r := range rows {
 		if o.rows.MatchString(r.name) {
 			c.rows = append(c.rows, r)
@@ -65,7 +66,7 @@ func compare(ctx context.Context, o arguments, out, log io.Writer) (shared bool,
 
 // measure takes the samples and writes the table. If it is interrupted, the table has what was measured until then.
 func (c *comparison) measure(ctx context.Context, samples [][]task, out io.Writer) error {
-	m := describeMachine(ctx, c.stack)
+	m := describeMachine(ctx, c.stack, c.begun)
 	interrupted := c.takeAll(ctx, samples)
 	m.end(context.WithoutCancel(ctx))
 	text := c.table(m)

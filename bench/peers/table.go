@@ -55,7 +55,7 @@ func (c *comparison) table(m *machine) string {
 	if c.quick {
 		b.WriteString("A quick run, only to see that everything works. ITS FIGURES MEAN NOTHING.\n\n")
 	}
-	if m.busy {
+	if m.before.busy() {
 		b.WriteString(busyNote + "\n\n")
 	}
 	fmt.Fprintf(&b, "%s\n\n", m.text())
