@@ -109,6 +109,31 @@ func (t *Table) Print(p *Printer) error {
 	return err
 }
 
+// Line returns a line of cells that are two spaces apart, cut to the width of the terminal. Empty cells are left out.
+func Line(p *Printer, cells ...Cell) string {
+	var b strings.Builder
+	left := p.Width
+	for _, c := range cells {
+		text := Clean(c.Text)
+		if text == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			if p.Width > 0 && left < 3 { // two spaces and a character
+				break
+			}
+			b.WriteString("  ")
+			left -= 2
+		}
+		if p.Width > 0 {
+			text = Shorten(text, left)
+			left -= Width(text)
+		}
+		b.WriteString(p.Styled(c.Style, text))
+	}
+	return b.String()
+}
+
 // Width returns how many columns of a terminal a text without control characters takes.
 func Width(s string) int { return uniseg.StringWidth(s) }
 

@@ -2,6 +2,7 @@ package text
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -32,7 +33,7 @@ func Count(c af.Count) string {
 // Duration returns a duration with two or three digits, such as 850ms, 1.2s, 3m20s, 5h03m or 12d.
 func Duration(d time.Duration) string {
 	if d < 0 {
-		return "-" + Duration(-d)
+		return "-" + Duration(-max(d, -math.MaxInt64)) // the smallest duration has no opposite
 	}
 	switch {
 	case d == 0:
@@ -61,7 +62,7 @@ func Since(t, now time.Time) string {
 	case d > -time.Second && d < 0: // clocks differ
 		return "0s"
 	case d < 0:
-		return "in " + Duration(-d)
+		return "in " + Duration(d)[1:]
 	default:
 		return Duration(d)
 	}
