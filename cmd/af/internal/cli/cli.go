@@ -17,7 +17,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,11 +44,14 @@ const (
 
 // An Environment is what the command takes from its process. Tests replace it.
 type Environment struct {
+	Screen
 	In       io.Reader
 	Out, Err text.Printer
 	Prompt   bool // In is a terminal, so that questions can be asked
 	Getenv   func(string) string
 	Now      func() time.Time
+
+	system admin.API // of a test; nil means the one that the flags select
 }
 
 // System returns the environment of this process. Colors are used on terminals, unless NO_COLOR is set or TERM is dumb.
@@ -63,7 +65,8 @@ func System() Environment {
 		return p
 	}
 	return Environment{
-		In: os.Stdin, Out: printer(os.Stdout), Err: printer(os.Stderr), Prompt: term.IsTerminal(int(os.Stdin.Fd())),
+		Screen: processScreen(),
+		In:     os.Stdin, Out: printer(os.Stdout), Err: printer(os.Stderr), Prompt: term.IsTerminal(int(os.Stdin.Fd())),
 		Getenv: os.Getenv, Now: time.Now,
 	}
 }
@@ -185,10 +188,7 @@ func (c *invocation) checkFlags() error {
 
 // printJSON prints a value as an indented JSON object.
 func (c *invocation) printJSON(v any) error {
-	e := json.NewEncoder(&c.Out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return c.encode(v, "  ")
 }
 
 // json reports whether JSON is printed.

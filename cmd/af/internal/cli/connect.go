@@ -61,6 +61,9 @@ func (c *invocation) api(ctx context.Context) (admin.API, error) {
 }
 
 func (c *invocation) connect(ctx context.Context) (*connection, error) {
+	if c.system != nil {
+		return &connection{api: c.system, name: "the system"}, nil
+	}
 	s := c.source
 	if s.url == "" && s.config == "" && s.file == "" {
 		s.url = c.Getenv("AF_URL")

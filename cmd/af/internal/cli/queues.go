@@ -58,6 +58,10 @@ func queueState(q af.QueueInfo) (string, text.Style) {
 		return "paused", text.Yellow
 	case q.Workers == 0:
 		return "no worker", text.Red
+	case q.Slots == 0:
+		return "limit 0", text.Yellow
+	case q.Running >= q.Slots && !q.Oldest.IsZero():
+		return "all slots busy", text.Yellow
 	}
 	return "", text.Plain
 }
