@@ -30,9 +30,12 @@ tasks run or retry, if their tasks are not among the newest 1,000. af ls lists w
   af tail queue:resize status:failed,retrying
   af tail -n 0 -o json | jq -r .id`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := filter.Parse(strings.Join(args, " "), c.Now())
-			if err != nil {
-				return err
+			var q af.TaskQuery
+			if line := strings.Join(args, " "); line != "" {
+				var err error
+				if q, err = filter.Parse(line, c.Now()); err != nil {
+					return err
+				}
 			}
 			if last < 0 {
 				return fmt.Errorf("-n %d: want 0 or more", last)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,6 +64,9 @@ func (c *invocation) waitFor(ctx context.Context, api admin.Reader, ids []string
 		}
 	}
 	w := &waiter{c: c, api: api, rest: rest, bar: c.progress(len(rest), "waiting")}
+	if w.bar != nil {
+		_ = w.bar.RenderBlank() // a bar that can't be shown must not end the wait
+	}
 	total := len(rest)
 	waitCtx := ctx
 	if timeout > 0 {
@@ -178,19 +180,18 @@ func (w *waiter) look(ctx context.Context, ids []string, first bool) error {
 
 // print prints a task that has ended.
 func (w *waiter) print(t *af.Task) error {
-	var err error
 	if w.bar != nil {
-		err = w.bar.Clear()
+		_ = w.bar.Clear()
 	}
+	var err error
 	if w.c.json() {
-		err = errors.Join(err, w.c.printLine(t))
+		err = w.c.printLine(t)
 	} else {
 		cells := append([]text.Cell{text.Of(t.ID)}, endCells(t)...)
-		_, wrote := fmt.Fprintln(&w.c.Out, text.Line(&text.Printer{Color: w.c.Out.Color}, cells...))
-		err = errors.Join(err, wrote)
+		_, err = fmt.Fprintln(&w.c.Out, text.Line(&text.Printer{Color: w.c.Out.Color}, cells...))
 	}
 	if w.bar != nil {
-		err = errors.Join(err, w.bar.Add(1))
+		_ = w.bar.Add(1)
 	}
 	return err
 }
