@@ -1,10 +1,8 @@
 package runtime
 
 import (
-	"strings"
-	"unicode/utf8"
-
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/audit"
 )
 
 // An ActionOption tells who makes a change and why: see [By] and [Reason]. It is an option of all methods of App that
@@ -14,7 +12,7 @@ import (
 type ActionOption func(*action)
 
 // An action is who makes a change and why.
-type action struct{ By, Reason string }
+type action = audit.Action
 
 // By names who makes a change, such as a user of an admin page: at most 200 bytes. The change is recorded in the audit
 // log. Without By it is not.
@@ -34,25 +32,6 @@ func (f ActionOption) apply(a *action) {
 	if f != nil {
 		f(a)
 	}
-}
-
-const (
-	maxBy     = 200
-	maxReason = 1000
-)
-
-// check returns an error if a text is too long, or some stores would change it.
-func (a action) check() error {
-	if len(a.By) > maxBy || len(a.Reason) > maxReason {
-		return Errorf(ErrInvalidArgument, "by %.80q of %d bytes, reason %.80q of %d bytes: at most %d and %d are allowed",
-			a.By, len(a.By), a.Reason, len(a.Reason), maxBy, maxReason).With(OutcomeNotSent)
-	}
-	for what, text := range map[string]string{"by": a.By, "reason": a.Reason} {
-		if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
-			return Errorf(ErrInvalidArgument, "%s %+.80q is not UTF-8, or contains a NUL byte", what, text).With(OutcomeNotSent)
-		}
-	}
-	return nil
 }
 
 // acting returns the App's core, and the action of options. It returns an error if the action is invalid, or can't be
@@ -75,19 +54,7 @@ func (a *App) activeFor(act action) (*core, error) {
 	case act.By != "" && c.audit == nil:
 		return nil, Errorf(ErrUnimplemented, "backend %q does not support an audit log", a.ports.Name).With(OutcomeNotSent)
 	}
-	return c, act.check()
-}
-
-// stopped returns the message of the error of a task that is stopped.
-func (a action) stopped() string {
-	message := a.Reason
-	if message == "" {
-		message = "stopped on request"
-	}
-	if a.By != "" {
-		message += " (by " + a.By + ")"
-	}
-	return message
+	return c, act.Check()
 }
 
 // checkOnlyRetry returns an error if options are set that have an effect on RetryTask only.

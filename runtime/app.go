@@ -14,9 +14,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/ids"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/receive"
+	"github.com/afgen/afgen/runtime/internal/registration"
+	"github.com/afgen/afgen/runtime/internal/submit"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
@@ -55,7 +58,7 @@ type App struct {
 	process   process
 
 	receivers  receive.Set
-	snowflakes *snowflakes
+	snowflakes *ids.Snowflakes
 
 	state    atomic.Int32
 	started  chan struct{} // closed when Start has succeeded
@@ -108,7 +111,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		return nil, err
 	}
 	a := &App{
-		settings: s, log: slog.Default(), instance: newInstance(s), snowflakes: newSnowflakes(),
+		settings: s, log: slog.Default(), instance: newInstance(s), snowflakes: ids.NewSnowflakes(),
 		started: make(chan struct{}), draining: make(chan struct{}),
 	}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
@@ -174,9 +177,9 @@ func (a *App) add(pkg, typ string, register func()) {
 		return
 	}
 	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register before Start",
-		registering(pkg, typ))
+		registration.Func(pkg, typ))
 	a.late = append(a.late, err)
-	a.log.Error("registered after Start, not served", "type", registered(pkg, typ))
+	a.log.Error("registered after Start, not served", "type", registration.Type(pkg, typ))
 }
 
 // checkRegistrations returns all errors in the registrations.
@@ -184,38 +187,24 @@ func (a *App) checkRegistrations() error {
 	if err := a.checkObserved(); err != nil {
 		return err
 	}
-	var errs []error
-	seen := map[string]string{}
-	check := func(kind, unique, name, pkg, typ string, err error) {
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if name == "" {
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: the %s has no name", registering(pkg, typ), kind))
-		}
-		by := registered(pkg, typ)
-		if other, ok := seen[kind+" "+name]; ok {
-			errs = append(errs, Errorf(ErrAlreadyExists, "%s %q is registered twice: by %s and %s", unique, name, other, by))
-		}
-		seen[kind+" "+name] = by
-	}
+	var c registration.Check
 	for _, s := range a.services {
-		check("service", "service", s.Name, s.Package, s.Type, s.Err)
+		c.Add("service", "service", s.Name, s.Package, s.Type, s.Err)
 	}
 	for _, w := range a.workers {
-		check("worker", "queue", w.Name, w.Package, w.Type, w.Err)
+		c.Add("worker", "queue", w.Name, w.Package, w.Type, w.Err)
 		switch w.Isolation {
 		case "", "goroutine", "process":
 		default:
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: unknown isolation %q", registering(w.Package, w.Type),
+			c.Errs = append(c.Errs, Errorf(ErrInvalidArgument, "%s: unknown isolation %q", registration.Func(w.Package, w.Type),
 				w.Isolation))
 		}
-		if w.Weight < -maxWeight || w.Weight > maxWeight {
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: weight %d out of range [-%d, %[3]d]",
-				registering(w.Package, w.Type), w.Weight, maxWeight))
+		if w.Weight < -submit.MaxWeight || w.Weight > submit.MaxWeight {
+			c.Errs = append(c.Errs, Errorf(ErrInvalidArgument, "%s: weight %d out of range [-%d, %[3]d]",
+				registration.Func(w.Package, w.Type), w.Weight, submit.MaxWeight))
 		}
 	}
-	return errors.Join(append(errs, checkJobs(a.workers)...)...)
+	return errors.Join(append(c.Errs, checkJobs(a.workers)...)...)
 }
 
 // Run starts the App, waits until ctx ends or the process receives SIGINT or SIGTERM, and then drains it for at most
@@ -355,7 +344,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	defer cancel()
 	closing, cancel = context.WithTimeout(closing, grace.Total)
 	defer cancel()
-	a.snowflakes.close(closing, a.log)
+	a.snowflakes.Close(closing, a.log)
 	errs = append(errs, grace.Close(closing, "the backend", func() error { return a.ports.Close(closing) }))
 	a.log.Info("stopped")
 	if a.closeLog != nil {

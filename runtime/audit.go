@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/audit"
 )
 
@@ -65,23 +64,9 @@ func newAudit(c *core) *audit.Log {
 // record adds a change to the audit log, if it was made with By. err is its result. A change that was not made, because
 // it was invalid or the store was unavailable, is not recorded.
 func (c *core) record(ctx context.Context, act action, what, target, detail string, err error) {
-	if act.By == "" {
-		return
+	if act.By != "" {
+		c.audit.Record(ctx, act, audit.Entry{Action: what, Target: target, Detail: detail}, err)
 	}
-	e := audit.Entry{By: act.By, Reason: act.Reason, Action: what, Target: target, Detail: detail}
-	if err != nil {
-		coded := backend.Coded(err)
-		switch coded.Code {
-		case ErrInvalidArgument:
-			return
-		case ErrUnavailable, ErrDeadlineExceeded, ErrCanceled:
-			if coded.Outcome != OutcomeUnknown {
-				return
-			}
-		}
-		e.Error = err.Error()
-	}
-	c.audit.Add(ctx, e)
 }
 
 // pruneAudit deletes entries of the audit log beyond those that are kept.

@@ -111,7 +111,7 @@ func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 		return zero, Errorf(ErrFailedPrecondition, "calling %s.%s: the client has no Caller; create it with its New function",
 			m.Service, m.Name).With(OutcomeNotSent)
 	}
-	body, err := encode(&args)
+	body, err := exact.Marshal(&args)
 	if err != nil {
 		return zero, Errorf(ErrInvalidArgument, "encoding the arguments of %s.%s: %w", m.Service, m.Name, err).
 			With(OutcomeNotSent)

@@ -10,6 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/audit"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/finals"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/jobs"
@@ -17,6 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
+	"github.com/afgen/afgen/runtime/internal/resubmit"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
@@ -46,7 +48,8 @@ type core struct {
 	registry *registry
 	versions *versions
 	nodes    *presence.Nodes
-	finals   finals
+	retries  *resubmit.Retrier
+	finals   finals.Cache
 	children pipe.Children
 
 	badLimits sync.Once // logs once that limits can't be decoded
@@ -92,6 +95,9 @@ func (c *core) finishNew() {
 		Docs: c.ports.Docs, Log: c.log, Describe: c.app.settings.describeNode,
 	})
 	c.jobs, c.sched = jobs.New(jobsConfig(c), jobsTasks{c})
+	c.retries = &resubmit.Retrier{
+		Store: c.store, Requests: c.requests, Client: c.client, Jobs: c.jobs, Log: c.log, PollEverywhere: c.pollEverywhere,
+	}
 }
 
 // queues returns the queues whose tasks this process runs.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -35,7 +36,7 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 	body := json.RawMessage("{}")
 	if args != nil {
 		var err error
-		if body, err = encode(args); err != nil {
+		if body, err = exact.Marshal(args); err != nil {
 			return nil, Errorf(ErrInvalidArgument, "encoding the arguments of %s.%s: %w", service, method, err).
 				With(OutcomeNotSent)
 		}

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/registration"
 )
 
 // A JobSpec describes a cron entry that submits a task of a queue at each due time.
@@ -74,10 +76,10 @@ func checkJobs(workers []WorkerSpec) (errs []error) {
 		for _, j := range w.Jobs {
 			if err := j.internal().Check(); err != nil {
 				e := *backend.Coded(err)
-				e.Message = registering(w.Package, w.Type) + ": " + e.Message
+				e.Message = registration.Func(w.Package, w.Type) + ": " + e.Message
 				errs = append(errs, &e)
 			}
-			by := registered(w.Package, w.Type)
+			by := registration.Type(w.Package, w.Type)
 			if other, twice := declared[j.ID]; twice {
 				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: by %s and %s", j.ID, other, by))
 			}
@@ -177,10 +179,10 @@ func declared[P any](w Worker, pkg string) ([]JobSpec, error) {
 		return nil, nil
 	}
 	var zero P
-	payload, err := encode(&zero)
+	payload, err := exact.Marshal(&zero)
 	if err != nil {
 		return nil, Errorf(ErrInvalidArgument, "%s: encoding the zero value of the payload: %w",
-			registering(pkg, w.Type), err)
+			registration.Func(pkg, w.Type), err)
 	}
 	specs := make([]JobSpec, len(w.Jobs))
 	for i, j := range w.Jobs {
@@ -196,10 +198,10 @@ func declared[P any](w Worker, pkg string) ([]JobSpec, error) {
 // returns errors in the registration, such as a nil fn.
 func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context, args A) error, opts ...JobOption) {
 	w := Worker{
-		Name: handledQueue + id, Type: handledType + id, Signature: "func(context.Context, A) error",
+		Name: handledQueue + id, Type: registration.Job + id, Signature: "func(context.Context, A) error",
 		Max: 10, Backoff: time.Second, Weight: 1,
 	}
-	spec := WorkerSpec{Worker: w, Package: packageOf(fn)}
+	spec := WorkerSpec{Worker: w, Package: registration.PackageOf(fn)}
 	j := JobSpec{ID: id, Cron: cron, Declared: true}
 	for _, o := range opts {
 		if o != nil {
@@ -217,17 +219,17 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 		v, ok := given.(A)
 		if !ok {
 			spec.Err = Errorf(ErrInvalidArgument, "%s: the function takes %T, but Arguments is %T",
-				registering(spec.Package, w.Type), args, given)
+				registration.Func(spec.Package, w.Type), args, given)
 		}
 		args = v
 	}
 	var err error
 	j.Worker = spec.Worker
-	if j.Payload, err = encode(&args); err != nil {
-		spec.Err = Errorf(ErrInvalidArgument, "%s: encoding the arguments: %w", registering(spec.Package, w.Type), err)
+	if j.Payload, err = exact.Marshal(&args); err != nil {
+		spec.Err = Errorf(ErrInvalidArgument, "%s: encoding the arguments: %w", registration.Func(spec.Package, w.Type), err)
 	}
 	if fn == nil {
-		spec.Err = Errorf(ErrInvalidArgument, "%s: the function is nil", registering(spec.Package, w.Type))
+		spec.Err = Errorf(ErrInvalidArgument, "%s: the function is nil", registration.Func(spec.Package, w.Type))
 	}
 	if j.Options.action != (action{}) {
 		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: By and Reason are options of changes, not of registrations", id)
@@ -270,7 +272,6 @@ func (*noArguments) UnmarshalJSON([]byte) error { return nil }
 
 const (
 	handledQueue = "job."
-	handledType  = "Job " // followed by the id; not a Go identifier
 )
 
 // StartScheduler starts this App's scheduler, which fires jobs. Start does so unless [NoScheduler] is given. Any number

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/afgen/afgen/runtime/internal/jobs"
@@ -132,15 +131,15 @@ func (a *App) Fires(ctx context.Context, q FireQuery) (FirePage, error) {
 	if err != nil {
 		return FirePage{}, err
 	}
-	fires := keyedFires(all, q)
+	fires := jobs.Fires(all, jobs.FireQuery{After: q.After, Before: q.Before, Skipped: q.Skipped})
 	page := FirePage{Total: len(fires)}
-	key := map[FireSort]func(keyedFire) string{
-		FiresLatest: keyedFire.by, FiresOldest: keyedFire.by,
+	key := map[FireSort]func(jobs.Fire) string{
+		FiresLatest: jobs.Fire.Latest, FiresOldest: jobs.Fire.Oldest,
 	}[q.Sort]
 	list, cursor, err := pages.Of(fires, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor}, key)
 	page.Cursor = cursor
 	for _, f := range list {
-		page.Fires = append(page.Fires, f.Fire)
+		page.Fires = append(page.Fires, Fire{f.Job, f.Due, f.At, f.TaskID, f.Skipped, f.More})
 	}
 	return page, err
 }
@@ -196,44 +195,4 @@ func publicJob(j *jobs.Document) Job {
 		out.Fired = time.Unix(j.Fired, 0).UTC()
 	}
 	return out
-}
-
-// A keyedFire is a fire with the key by which fires are sorted.
-type keyedFire struct {
-	Fire
-	key string
-}
-
-func (f keyedFire) by() string { return f.key }
-
-// keyedFires returns the fires selected by a query, with keys for its order.
-func keyedFires(all map[string]jobs.History, q FireQuery) []keyedFire {
-	var fires []keyedFire
-	for job, h := range all {
-		for _, n := range h.Fires {
-			f := publicFire(job, n)
-			if !q.After.IsZero() && f.At.Before(q.After) || !q.Before.IsZero() && !f.At.Before(q.Before) ||
-				q.Skipped != nil && *q.Skipped != (f.Skipped != "") {
-				continue
-			}
-			at, number := n.At, n.N
-			if q.Sort == FiresLatest {
-				at, number = 1<<62-at, 1<<62-number
-			}
-			fires = append(fires, keyedFire{f, fmt.Sprintf("%020d %020d %s", at, number, job)})
-		}
-	}
-	return fires
-}
-
-// publicFire converts an entry of a job's history.
-func publicFire(job string, n jobs.HistoryEntry) Fire {
-	f := Fire{Job: job, At: time.Unix(n.At, 0).UTC(), TaskID: n.Task, Skipped: n.Skip, More: n.More}
-	if n.Task == "" {
-		f.Due = time.Unix(n.Due, 0).UTC()
-		if n.Skip == "" {
-			f.TaskID = jobs.FireID(job, n.Due)
-		}
-	}
-	return f
 }

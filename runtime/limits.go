@@ -49,6 +49,7 @@ const (
 	limitsPrefix  = "limits/" // of documents
 	maxWorkers    = 1_000_000
 	maxLimitedIPs = 1000 // of one queue
+	maxName       = 255  // bytes of a queue or an ip
 )
 
 // UpdateMaxWorkers limits each instance that reports ip to n tasks of a queue at once. If ip is "", the limit applies
@@ -171,7 +172,7 @@ func existingLimits(opts []ActionOption) limitOptions {
 func (a *App) changeLimits(ctx context.Context, ch limitsChange, change func(*Limits)) error {
 	c, err := a.limited()
 	if err == nil {
-		err = ch.action.check()
+		err = ch.action.Check()
 	}
 	if err != nil {
 		return err

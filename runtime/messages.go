@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
@@ -22,7 +20,7 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 	if err := a.rawQueue("sending to", queue); err != nil {
 		return err
 	}
-	body, err := encode(v)
+	body, err := exact.Marshal(v)
 	if err != nil {
 		return Errorf(ErrInvalidArgument, "encoding a message for queue %q: %w", queue, err).With(OutcomeNotSent)
 	}
@@ -118,22 +116,6 @@ type receiveOptions struct{ attempts *int }
 // whose messages are not moved.
 func MaxAttempts(n int) ReceiveOption { return func(o *receiveOptions) { o.attempts = &n } }
 
-// maxAttempts returns the number of deliveries of a message of a queue; 0 is no limit.
-func (o *receiveOptions) maxAttempts(queue string) (int, *Error) {
-	switch {
-	case o.attempts == nil && !backend.IsDeadQueue(queue):
-		return receive.DefaultAttempts, nil
-	case o.attempts == nil:
-		return 0, nil
-	case *o.attempts < 0:
-		return 0, Errorf(ErrInvalidArgument, "receiving from queue %q: MaxAttempts %d is negative", queue, *o.attempts)
-	case backend.IsDeadQueue(queue):
-		return 0, Errorf(ErrInvalidArgument, "receiving from queue %q: MaxAttempts has no effect on a dead-letter queue",
-			queue)
-	}
-	return *o.attempts, nil
-}
-
 // Receive calls fn with the raw messages of a queue, one after the other, until ctx ends or the App is shut down. To
 // handle several at once, call Receive from several goroutines. fn's context is derived from ctx and works with
 // [InstanceFrom], [LoggerFrom], [MessageFrom], [MetadataFrom] and [TraceFrom].
@@ -168,9 +150,9 @@ func (a *App) Receive(
 			opt(&o)
 		}
 	}
-	attempts, refused := o.maxAttempts(queue)
-	if refused != nil {
-		return refused.With(OutcomeNotSent)
+	attempts, err := receive.Attempts(queue, o.attempts)
+	if err != nil {
+		return err
 	}
 	_, log := a.beginMessage(ctx, queue, &backend.Message{})
 	return a.receivers.Receive(ctx, receive.Config{
@@ -218,19 +200,13 @@ func ReceiveAs[T any](
 	}, opts...)
 }
 
-const maxRawName = 240 // bytes without DeadSuffix; RabbitMQ allows 255, including our prefix
-
 // rawQueue returns an error if raw messages can't be sent to or received from a queue.
 func (a *App) rawQueue(doing, queue string) error {
 	if err := a.admit(); err != nil {
 		return err
 	}
-	if queue == "" {
-		return Errorf(ErrInvalidArgument, "%s a queue: the name is empty", doing).With(OutcomeNotSent)
-	}
-	if len(strings.TrimSuffix(queue, backend.DeadSuffix)) > maxRawName || !utf8.ValidString(queue) {
-		return Errorf(ErrInvalidArgument, "%s queue %+.80q: the name must be UTF-8 of at most %d bytes", doing, queue,
-			maxRawName).With(OutcomeNotSent)
+	if err := receive.CheckName(doing, queue); err != nil {
+		return err
 	}
 	if a.ports.Transport == nil {
 		return Errorf(ErrUnimplemented, "backend %q does not support raw messages", a.ports.Name).With(OutcomeNotSent)

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/registration"
 )
 
 // A TaskHandler handles one attempt of a task: it decodes t.Payload, calls the worker and returns the encoded result.
@@ -67,7 +68,7 @@ func (a *App) taskHandler(w *WorkerSpec) (TaskHandler, error) {
 	})
 	for i := len(a.settings.worker) - 1; i >= 0; i-- {
 		if h = a.settings.worker[i](h); h == nil {
-			return nil, Errorf(ErrInvalidArgument, "%s: a worker middleware returned nil", registering(w.Package, w.Type))
+			return nil, Errorf(ErrInvalidArgument, "%s: a worker middleware returned nil", registration.Func(w.Package, w.Type))
 		}
 	}
 	return func(ctx context.Context, t *Running) (json.RawMessage, error) {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"maps"
 	"strings"
+
+	"github.com/afgen/afgen/runtime/internal/registration"
 )
 
 // Observer opens an App that only reads and administers, such as that of an admin page or a command. It can make calls,
@@ -62,7 +64,8 @@ func (a *App) checkObserved() error {
 	}
 	var errs []error
 	refuse := func(pkg, typ string) {
-		errs = append(errs, Errorf(ErrInvalidArgument, "%s: an Observer serves and runs nothing", registering(pkg, typ)))
+		errs = append(errs, Errorf(ErrInvalidArgument, "%s: an Observer serves and runs nothing",
+			registration.Func(pkg, typ)))
 	}
 	for _, s := range a.services {
 		refuse(s.Package, s.Type)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
 // A TaskClient stores the tasks and jobs of queues. [App] implements it.
@@ -306,7 +307,7 @@ func (q VoidQueue[P]) submit(ctx context.Context, ps []P, s Submission) ([]strin
 }
 
 func (q VoidQueue[P]) encode(p P) (json.RawMessage, error) {
-	payload, err := encode(&p)
+	payload, err := exact.Marshal(&p)
 	if err != nil {
 		return nil, Errorf(ErrInvalidArgument, "encoding a payload for queue %q: %w", q.worker.Name, err).
 			With(OutcomeNotSent)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasklog"
@@ -72,7 +73,7 @@ func (r *Running) Progress(ctx context.Context, v any) error {
 	if r == nil {
 		r = &Running{}
 	}
-	progress, err := encode(v)
+	progress, err := exact.Marshal(v)
 	if err != nil {
 		return Errorf(ErrInvalidArgument, "encoding the progress of task %s: %w", r.ID, err).With(OutcomeNotSent)
 	}

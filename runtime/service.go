@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
+	"github.com/afgen/afgen/runtime/internal/registration"
 )
 
 // Generated1 is the version of generated code that this runtime supports. Each generated file refers to the version
@@ -88,7 +89,7 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 			if err != nil {
 				return nil, err
 			}
-			body, err := encode(&reply)
+			body, err := exact.Marshal(&reply)
 			if err != nil {
 				return nil, Errorf(ErrInternal, "encoding the results of %s.%s: %w", m.Service, m.Name, err)
 			}
@@ -108,7 +109,7 @@ func (e *contractError) Unwrap() error { return e.err }
 func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[T]) {
 	spec := ServiceSpec{Service: s, Package: reflect.TypeFor[T]().PkgPath()}
 	if impl == nil {
-		spec.Err = Errorf(ErrInvalidArgument, "%s: the implementation is nil", registering(spec.Package, s.Type))
+		spec.Err = Errorf(ErrInvalidArgument, "%s: the implementation is nil", registration.Func(spec.Package, s.Type))
 	}
 	for _, b := range methods {
 		spec.Methods = append(spec.Methods, MethodSpec{Info: b.info, Handler: b.to(impl), Args: b.args})

@@ -1,10 +1,7 @@
 package runtime
 
 import (
-	"container/list"
 	"context"
-	"strings"
-	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
@@ -105,7 +102,10 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	if err != nil {
 		return TaskPage{}, err
 	}
-	var page TaskPage
+	return c.list(ctx, q)
+}
+
+func (c *core) list(ctx context.Context, q TaskQuery) (page TaskPage, err error) {
 	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
 		page, err = c.store.List(ctx, q)
 		return err
@@ -121,7 +121,7 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	if err != nil {
 		return "", err
 	}
-	remembered, ok := c.finals.get(id)
+	remembered, ok := c.finals.Get(id)
 	if ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, retry.Timeout)
@@ -136,85 +136,11 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	case ok && err != nil && retry.Unavailable(err):
 		return remembered, nil
 	case err == nil && t.Status.Final():
-		c.finals.put(id, t.Status)
+		c.finals.Put(id, t.Status)
 	case err == nil, CodeOf(err) == ErrNotFound:
-		c.finals.drop(id) // the task was deleted, and its id may have been reused
+		c.finals.Drop(id) // the task was deleted, and its id may have been reused
 	}
 	return t.Status, err
-}
-
-// finals is an LRU cache of the final statuses of tasks, for times when the store is unavailable.
-type finals struct {
-	mu   sync.Mutex
-	byID map[string]*list.Element // of used
-	used list.List                // of final, last used first
-}
-
-type final struct {
-	id     string
-	status Status
-}
-
-const maxFinals = 10_000
-
-func (f *finals) get(id string) (Status, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, ok := f.byID[id]
-	if !ok {
-		return "", false
-	}
-	f.used.MoveToFront(at)
-	return at.Value.(final).status, true
-}
-
-func (f *finals) put(id string, s Status) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if at, ok := f.byID[id]; ok {
-		at.Value = final{id, s}
-		return
-	}
-	if f.byID == nil {
-		f.byID = map[string]*list.Element{}
-	}
-	f.byID[id] = f.used.PushFront(final{id, s})
-	if len(f.byID) > maxFinals {
-		last := f.used.Back()
-		delete(f.byID, f.used.Remove(last).(final).id)
-	}
-}
-
-func (f *finals) drop(id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if at, ok := f.byID[id]; ok {
-		delete(f.byID, id)
-		f.used.Remove(at)
-	}
-}
-
-// dropTrees drops tasks and their subtasks, whose ids begin with that of their source and a slash.
-func (f *finals) dropTrees(ids ...string) {
-	roots := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		roots[id] = true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for id, at := range f.byID {
-		for end := 0; end < len(id); end++ {
-			next := strings.IndexByte(id[end:], '/')
-			if end += next; next < 0 {
-				end = len(id)
-			}
-			if roots[id[:end]] {
-				delete(f.byID, id)
-				f.used.Remove(at)
-				break
-			}
-		}
-	}
 }
 
 func (c *core) getTask(ctx context.Context, id string) (t Task, err error) {

@@ -45,8 +45,6 @@ type BulkFailure struct {
 	Err error
 }
 
-const maxBulkFailures = 100 // of a BulkResult
-
 var (
 	liveStatuses  = slices.DeleteFunc(backend.Statuses(), Status.Final)
 	finalStatuses = slices.DeleteFunc(backend.Statuses(), func(s Status) bool { return !s.Final() })
@@ -56,25 +54,26 @@ var (
 // q.Statuses only tasks that have not ended are selected. A task that is refused fails alone. If the store is
 // unavailable, StopTasks returns what it has done with an error, and the call can be repeated.
 func (a *App) StopTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) (BulkResult, error) {
-	return a.changeTasks(ctx, q, opts, bulkChange{
-		audit: audit.TasksStop, doing: "stopping tasks", statuses: liveStatuses,
-		applies: func(t *Task) bool { return !t.Status.Final() && !t.Stopping },
-		change: func(ctx context.Context, c *core, t *Task, act action) (bool, error) {
-			var stopped atomic.Bool
-			err := c.requests.Do(ctx, func(ctx context.Context) error {
-				return c.stopTask(ctx, backend.Stop{ID: t.ID, Reason: act.stopped(), Each: func(some []Task) {
-					for i := range some {
-						if some[i].ID == t.ID {
-							stopped.Store(true)
+	return a.changeTasks(ctx, q, opts, func(c *core, act action) bulkChange {
+		return bulkChange{audit.TasksStop, "stopping tasks", liveStatuses, bulk.Change{
+			Applies: func(t *Task) bool { return !t.Status.Final() && !t.Stopping },
+			Change: func(ctx context.Context, t *Task) (bool, error) {
+				var stopped atomic.Bool
+				err := c.requests.Do(ctx, func(ctx context.Context) error {
+					return c.stopTask(ctx, backend.Stop{ID: t.ID, Reason: act.Stopped(), Each: func(some []Task) {
+						for i := range some {
+							if some[i].ID == t.ID {
+								stopped.Store(true)
+							}
 						}
-					}
-				}})
-			})
-			if CodeOf(err) == ErrNotFound { // deleted meanwhile
-				return false, nil
-			}
-			return stopped.Load() || c.tasks == nil, err // a child process isn't told which tasks were stopped
-		},
+					}})
+				})
+				if CodeOf(err) == ErrNotFound { // deleted meanwhile
+					return false, nil
+				}
+				return stopped.Load() || c.tasks == nil, err // a child process isn't told which tasks were stopped
+			},
+		}}
 	})
 }
 
@@ -87,56 +86,31 @@ func (a *App) RetryTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) (
 		return BulkResult{}, NewError(ErrInvalidArgument, "RetryTasks: the oldest first would retry retries that fail; "+
 			"set Before, or use another order").With(OutcomeNotSent)
 	}
-	return a.changeTasks(ctx, q, opts, bulkChange{
-		audit: audit.TasksRetry, doing: "retrying tasks", statuses: finalStatuses,
-		applies: func(t *Task) bool { return t.Status.Final() },
-		prepare: leaveRetried,
-		change: func(ctx context.Context, c *core, t *Task, _ action) (created bool, err error) {
-			_, err = c.retryTaskWith(ctx, t.ID, TaskOptions{Created: &created})
-			if CodeOf(err) == ErrNotFound {
-				return false, nil
-			}
-			return created, err
-		},
+	return a.changeTasks(ctx, q, opts, func(c *core, _ action) bulkChange {
+		return bulkChange{audit.TasksRetry, "retrying tasks", finalStatuses, bulk.Change{
+			Applies: func(t *Task) bool { return t.Status.Final() },
+			Prepare: c.retries.NotRetried,
+			Change: func(ctx context.Context, t *Task) (created bool, err error) {
+				_, err = c.retryTaskWith(ctx, t.ID, TaskOptions{Created: &created})
+				if CodeOf(err) == ErrNotFound {
+					return false, nil
+				}
+				return created, err
+			},
+		}}
 	})
-}
-
-// leaveRetried returns the tasks without those whose retry exists.
-func leaveRetried(ctx context.Context, c *core, all []Task) ([]Task, error) {
-	var retries []string
-	for i := range all {
-		if by := all[i].RetriedBy; by != "" {
-			retries = append(retries, by)
-		}
-	}
-	if len(retries) == 0 {
-		return all, nil
-	}
-	var exist map[string]Status
-	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		exist, err = c.store.Statuses(ctx, retries)
-		return err
-	})
-	rest := all[:0:0]
-	for i := range all {
-		if _, ok := exist[all[i].RetriedBy]; !ok {
-			rest = append(rest, all[i])
-		}
-	}
-	return rest, err
 }
 
 // DeleteTasks deletes the tasks on the page of q that have ended, as [App.DeleteTask] does. Without q.Statuses only
 // tasks that have ended are selected. Subtasks do not change by themselves: they are deleted with the task at the top.
 // Otherwise DeleteTasks is like [App.StopTasks].
 func (a *App) DeleteTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) (BulkResult, error) {
-	return a.changeTasks(ctx, q, opts, bulkChange{
-		audit: audit.TasksDelete, doing: "deleting tasks", statuses: finalStatuses,
-		applies: func(t *Task) bool { return t.Status.Final() && t.Source == "" && t.DoneOf == "" },
-		change: func(ctx context.Context, c *core, t *Task, _ action) (bool, error) {
-			return true, c.deleteStored(ctx, t.ID)
-		},
-		after: func(c *core, ids []string) { c.finals.dropTrees(ids...) },
+	return a.changeTasks(ctx, q, opts, func(c *core, _ action) bulkChange {
+		return bulkChange{audit.TasksDelete, "deleting tasks", finalStatuses, bulk.Change{
+			Applies: func(t *Task) bool { return t.Status.Final() && t.Source == "" && t.DoneOf == "" },
+			Change:  func(ctx context.Context, t *Task) (bool, error) { return true, c.deleteStored(ctx, t.ID) },
+			After:   func(ids []string) { c.finals.DropTrees(ids...) },
+		}}
 	})
 }
 
@@ -144,17 +118,13 @@ func (a *App) DeleteTasks(ctx context.Context, q TaskQuery, opts ...BulkOption) 
 type bulkChange struct {
 	audit, doing string
 	statuses     []Status // of a query without statuses
-	applies      func(*Task) bool
-	// prepare, if not nil, returns those of the tasks that must be changed.
-	prepare func(context.Context, *core, []Task) ([]Task, error)
-	// change changes a task and reports whether it did.
-	change func(context.Context, *core, *Task, action) (bool, error)
-	// after, if not nil, is called with the ids of the tasks that change was called with.
-	after func(*core, []string)
+	bulk.Change
 }
 
-// changeTasks makes a bulk change.
-func (a *App) changeTasks(ctx context.Context, q TaskQuery, opts []BulkOption, b bulkChange) (BulkResult, error) {
+// changeTasks makes a bulk change. kind returns it, given the core and who makes it.
+func (a *App) changeTasks(
+	ctx context.Context, q TaskQuery, opts []BulkOption, kind func(*core, action) bulkChange,
+) (BulkResult, error) {
 	var o bulkOptions
 	for _, opt := range opts {
 		if opt != nil {
@@ -165,13 +135,14 @@ func (a *App) changeTasks(ctx context.Context, q TaskQuery, opts []BulkOption, b
 	if err != nil {
 		return BulkResult{}, err
 	}
+	b := kind(c, o.action)
 	if err := outsideTx(ctx, b.doing); err != nil {
 		return BulkResult{}, err
 	}
 	if len(q.Statuses) == 0 {
 		q.Statuses = b.statuses
 	}
-	r, err := c.changePage(ctx, q, o, b)
+	r, err := c.changePage(ctx, q, o.dryRun, b)
 	if !o.dryRun {
 		c.record(ctx, o.action, b.audit, audit.QueryTarget(&q), fmt.Sprintf("matched %d, changed %d, failed %d", r.Matched,
 			r.Changed, len(r.Failed)), err)
@@ -180,44 +151,15 @@ func (a *App) changeTasks(ctx context.Context, q TaskQuery, opts []BulkOption, b
 }
 
 // changePage changes the tasks of a page.
-func (c *core) changePage(ctx context.Context, q TaskQuery, o bulkOptions, b bulkChange) (BulkResult, error) {
-	var page TaskPage
-	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		page, err = c.store.List(ctx, q)
-		return err
-	})
+func (c *core) changePage(ctx context.Context, q TaskQuery, dryRun bool, b bulkChange) (BulkResult, error) {
+	page, err := c.list(ctx, q)
 	if err != nil {
 		return BulkResult{}, err
 	}
-	r := BulkResult{Matched: len(page.Tasks), Cursor: page.Cursor}
-	var all []Task
-	for i := range page.Tasks {
-		if t := &page.Tasks[i]; b.applies(t) {
-			all = append(all, t.Head())
-		}
-	}
-	if b.prepare != nil {
-		if all, err = b.prepare(ctx, c, all); err != nil {
-			return BulkResult{}, err
-		}
-	}
-	if o.dryRun {
-		r.Changed = len(all)
-		return r, nil
-	}
-	done, err := bulk.Each(ctx, len(all), func(ctx context.Context, i int) (bool, error) {
-		return b.change(ctx, c, &all[i], o.action)
-	})
-	if b.after != nil {
-		ids := make([]string, len(all))
-		for i := range all {
-			ids[i] = all[i].ID
-		}
-		b.after(c, ids)
-	}
-	r.Changed = done.Changed
-	for _, i := range done.Failed[:min(len(done.Failed), maxBulkFailures)] {
-		r.Failed = append(r.Failed, BulkFailure{all[i].ID, done.Errs[i]})
+	done, err := b.Page(ctx, page, dryRun)
+	r := BulkResult{Matched: done.Matched, Changed: done.Changed, Cursor: done.Cursor}
+	for _, f := range done.Failed {
+		r.Failed = append(r.Failed, BulkFailure(f))
 	}
 	return r, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/audit"
+	"github.com/afgen/afgen/runtime/internal/submit"
 )
 
 // StopTask stops a task and all of its subtasks. Tasks that are waiting never run. The contexts of running handlers are
@@ -18,7 +19,7 @@ func (a *App) StopTask(ctx context.Context, id string, opts ...ActionOption) err
 		return err
 	}
 	err = c.requests.Do(ctx, func(ctx context.Context) error {
-		return c.stopTask(ctx, backend.Stop{ID: id, Reason: act.stopped()})
+		return c.stopTask(ctx, backend.Stop{ID: id, Reason: act.Stopped()})
 	})
 	c.record(ctx, act, audit.TaskStop, id, "", err)
 	return err
@@ -39,7 +40,7 @@ func (a *App) DeleteTask(ctx context.Context, id string, opts ...ActionOption) e
 // deleteTask deletes a task that has ended, with its tree.
 func (c *core) deleteTask(ctx context.Context, id string) error {
 	err := c.deleteStored(ctx, id)
-	c.finals.dropTrees(id)
+	c.finals.DropTrees(id)
 	return err
 }
 
@@ -76,8 +77,8 @@ func (a *App) Reweigh(ctx context.Context, id string, n int, opts ...ActionOptio
 	if err != nil {
 		return err
 	}
-	if n < -maxWeight || n > maxWeight {
-		return Errorf(ErrInvalidArgument, "weight %d out of range [-%d, %[2]d]", n, maxWeight).With(OutcomeNotSent)
+	if n < -submit.MaxWeight || n > submit.MaxWeight {
+		return Errorf(ErrInvalidArgument, "weight %d out of range [-%d, %[2]d]", n, submit.MaxWeight).With(OutcomeNotSent)
 	}
 	_, err = c.adjust(ctx, backend.Adjustment{ID: id, Weight: &n})
 	c.record(ctx, act, audit.TaskReweigh, id, strconv.Itoa(n), err)

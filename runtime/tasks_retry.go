@@ -7,11 +7,7 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/audit"
-	"github.com/afgen/afgen/runtime/internal/jobs"
-	"github.com/afgen/afgen/runtime/internal/retry"
-	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // Replace makes [App.RetryTask] delete the old task once the new one is stored. If the old task can't be deleted, because
@@ -100,15 +96,23 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 			return "", err
 		}
 	}
-	if err := checkSubmission(s); err != nil {
+	if err := s.check(); err != nil {
 		return "", err.With(OutcomeNotSent)
 	}
+	if options.replace && c.tasks == nil {
+		return "", NewError(ErrUnimplemented, "Replace is not available in a child process").With(OutcomeNotSent)
+	}
 	if options.replace {
-		if err := c.checkReplace(ctx, &old); err != nil {
+		if err := c.retries.CheckDeletable(ctx, &old); err != nil {
 			return "", err
 		}
 	}
-	by, created, err := c.retryTask(ctx, &old, s)
+	var requireWorker func(context.Context, string) error
+	if options.RequireWorker {
+		requireWorker = c.requireWorker
+	}
+	is := s.internal()
+	by, created, err := c.retries.Retry(ctx, &old, is.Task(0, ""), requireWorker)
 	options.report(created)
 	if err != nil || !options.replace {
 		return by, err
@@ -146,151 +150,4 @@ func strictly[P any]() func(json.RawMessage) error {
 		d.DisallowUnknownFields()
 		return d.Decode(new(P))
 	}
-}
-
-// checkReplace returns an error if a task can't be deleted once it is retried.
-func (c *core) checkReplace(ctx context.Context, old *Task) error {
-	switch {
-	case c.tasks == nil:
-		return NewError(ErrUnimplemented, "Replace is not available in a child process").With(OutcomeNotSent)
-	case old.Source != "" || old.DoneOf != "":
-		return backend.ErrorNotDeletable(old.ID, backend.PartOfTree)
-	}
-	ended, err := c.client.TreeEnded(ctx, old)
-	if err == nil && !ended {
-		err = backend.ErrorNotDeletable(old.ID, backend.TreeNotEnded)
-	}
-	return err
-}
-
-// retryTask marks a task as retried by a new task, and then inserts the new task. The first call to set the mark
-// chooses the new task's id. A call that finds a mark without a task inserts that task. So there is exactly one retry,
-// even if calls are interrupted or concurrent. If s has the option Created, created reports whether this call inserted
-// it.
-func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (id string, created bool, err error) {
-	job, err := c.jobOf(ctx, old)
-	if err != nil {
-		return "", false, err
-	}
-	joined := true
-	id = s.Options.ID
-	if id == "" {
-		if id = newTaskID(); job != "" {
-			id = jobs.RetryID(job, id)
-		}
-	}
-	by := old.RetriedBy
-	if by == "" && s.Options.RequireWorker {
-		if err := c.requireWorker(ctx, old.Queue); err != nil {
-			return "", false, err
-		}
-	}
-	if by == "" {
-		if by, err = c.markRetried(ctx, old.ID, "", id); err != nil {
-			return "", false, err
-		}
-		joined = by != id
-	}
-	if joined {
-		t, err := c.getTask(ctx, by)
-		if err == nil && t.RetryOf == old.ID {
-			return by, false, nil
-		}
-		if err != nil && CodeOf(err) != ErrNotFound {
-			return "", false, err
-		}
-	}
-	err = c.jobs.CountTask(ctx, job, by)
-	if err == nil {
-		created, err = c.insertRetry(ctx, old, s, by)
-	}
-	if err != nil {
-		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded && code != ErrCanceled {
-			c.unmarkRetried(ctx, old.ID, by)
-		}
-		return "", false, err
-	}
-	if joined { // the call that set the mark may have removed it
-		if _, err := c.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
-			return "", false, err
-		}
-	}
-	c.client.Wake(old.Queue, []string{by})
-	if len(old.Allow) > 0 {
-		c.pollEverywhere(old.Queue)
-	}
-	return by, created, nil
-}
-
-// insertRetry inserts the task that retries a finished one. created is as for retryTask.
-func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) (created bool, err error) {
-	t := newTask(s, 0, id)
-	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
-	if t.Task.Retries == nil {
-		t.Task.Retries = old.Retries
-	}
-	var stored []Task
-	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		stored, err = c.store.Insert(ctx, []backend.NewTask{t})
-		return err
-	})
-	if err != nil {
-		return false, err
-	}
-	if stored[0].RetryOf != old.ID || stored[0].ID != id {
-		return false, Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s",
-			stored[0].ID, old.ID).With(OutcomeNotSent)
-	}
-	return tasks.Created(&stored[0], &t.Task), nil
-}
-
-func (c *core) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
-	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		by, err = c.store.MarkRetried(ctx, id, from, to)
-		return err
-	})
-	return by, err
-}
-
-// unmarkRetried removes the mark of a retry that was rejected, unless another call has inserted that task meanwhile.
-func (c *core) unmarkRetried(ctx context.Context, id, by string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
-	defer cancel()
-	_, err := c.markRetried(ctx, id, by, "")
-	if err == nil {
-		if t, gerr := c.getTask(ctx, by); gerr == nil && t.RetryOf == id {
-			_, err = c.markRetried(ctx, id, "", by)
-		}
-	}
-	if err != nil {
-		c.log.Warn("task is marked as retried, but its retry does not exist", "task", id, "by", by, "error", err)
-	}
-}
-
-// maxRetryChain limits the search through retries of retries for the job that submitted the first task.
-const maxRetryChain = 100
-
-// jobOf returns the job that submitted a task, or the task that it retries. It returns "" if no job did.
-func (c *core) jobOf(ctx context.Context, t *Task) (string, error) {
-	is := *t
-	for range maxRetryChain {
-		if is.Source != "" || is.DoneOf != "" {
-			return "", nil
-		}
-		if job, ok := jobs.JobOf(is.ID); ok {
-			return job, nil
-		}
-		if is.RetryOf == "" {
-			return "", nil
-		}
-		before, err := c.getTask(ctx, is.RetryOf)
-		if CodeOf(err) == ErrNotFound {
-			return "", nil
-		}
-		if err != nil {
-			return "", err
-		}
-		is = before
-	}
-	return "", nil
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/submit"
 	"github.com/afgen/afgen/runtime/internal/testhook"
 )
 
@@ -28,7 +29,7 @@ func prepareForTest(ctx context.Context, submission any, newID func() string) (
 	tasks []backend.NewTask, failed func(error) error, _ error) {
 	s := submission.(Submission)
 	s.addContext(ctx)
-	if err := checkSubmission(s); err != nil {
+	if err := s.check(); err != nil {
 		return nil, nil, err.With(OutcomeNotSent)
 	}
 	if s.IsSubtasks {
@@ -41,10 +42,11 @@ func prepareForTest(ctx context.Context, submission any, newID func() string) (
 		_, tasks, undo := subtaskBatch(ctx, s)
 		return tasks, func(err error) error { undo(); return err }, nil
 	}
+	is := s.internal()
 	for i := range s.Payloads {
-		tasks = append(tasks, newTask(s, i, newID()))
+		tasks = append(tasks, is.Task(i, newID()))
 	}
-	return tasks, func(err error) error { return withSubmittedID(err, tasks) }, nil
+	return tasks, func(err error) error { return submit.WithID(err, tasks) }, nil
 }
 
 // checkJobForTest implements [testhook.CheckJob].

@@ -10,6 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/registration"
 )
 
 // A Task is the stored state of one task: see [App.GetTask] and [App.Tasks]. [ResultOf] decodes its Result. Its times
@@ -189,7 +190,7 @@ func RegisterWorker[W interface {
 		if err != nil {
 			return nil, err
 		}
-		body, err := encode(&result)
+		body, err := exact.Marshal(&result)
 		if err != nil {
 			return nil, Errorf(ErrInternal, "encoding the result of %s: %w", worker.Type, err)
 		}
@@ -215,11 +216,11 @@ func addWorker[P, T any](
 	spec.Package = reflect.TypeFor[T]().PkgPath()
 	layer := workerSettings(opts)
 	if err := layer.Check(); err != nil {
-		spec.Err = Errorf(ErrInvalidArgument, "%s: %w", registering(spec.Package, worker.Type), err)
+		spec.Err = Errorf(ErrInvalidArgument, "%s: %w", registration.Func(spec.Package, worker.Type), err)
 	}
 	spec.override(layer)
 	if w == nil {
-		spec.Err = Errorf(ErrInvalidArgument, "%s: the worker is nil", registering(spec.Package, worker.Type))
+		spec.Err = Errorf(ErrInvalidArgument, "%s: the worker is nil", registration.Func(spec.Package, worker.Type))
 	}
 	spec.checkPayload = strictly[P]()
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {

@@ -135,28 +135,18 @@ func (c *core) warnOfUnknownWorkers(workers []WorkerSpec) {
 	}
 }
 
-// retryDelay calls the worker's method Backoff, if it has one, and reports whether the method has chosen a delay. It
-// does so on another goroutine, because the attempt must be settled even if the method calls runtime.Goexit.
+// retryDelay calls the worker's method Backoff, if it has one, and reports whether the method has chosen a delay.
 func (w *WorkerSpec) retryDelay(log *slog.Logger, attempt int, failure error) (delay time.Duration, ok bool) {
 	if w.BackoffFunc == nil {
 		return 0, false
 	}
-	done := make(chan struct{})
-	go guard.Do(func() error {
-		delay = w.BackoffFunc(attempt, failure)
-		return nil
-	}, func(err error) {
-		defer close(done)
-		if err == nil {
-			return
-		}
-		delay = 0
-		attrs := []any{"error", err}
-		if p, ok := err.(*guard.PanicError); ok {
+	delay, failed := guard.Delay(func() time.Duration { return w.BackoffFunc(attempt, failure) })
+	if failed != nil {
+		attrs := []any{"error", failed}
+		if p, ok := failed.(*guard.PanicError); ok {
 			attrs = p.Attrs()
 		}
 		log.Error("method Backoff failed, using the backoff of the worker", attrs...)
-	})
-	<-done
+	}
 	return delay, delay > 0
 }

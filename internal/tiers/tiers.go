@@ -111,7 +111,7 @@ func together(name string, env ...string) (inParallel, alone step) {
 func fuzz(duration string) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
-		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
+		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime/internal/jobs", "FuzzFireDoc"},
 		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"},
 		{"gen/scan", "FuzzSignature"}, {"runtime/httpstatus", "FuzzRead"},
 		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"},

@@ -1,5 +1,5 @@
-// Package exact decodes JSON without losing digits of integers. encoding/json decodes numbers in an any as float64,
-// which is exact for integers up to 2^53.
+// Package exact encodes and decodes the values of users as JSON. [Marshal] does not escape HTML. [Unmarshal] loses no
+// digits of integers, while encoding/json decodes numbers in an any as float64, which is exact for integers up to 2^53.
 package exact
 
 import (

@@ -69,6 +69,23 @@ func Call(fn func() error) (err error) {
 	return Check(fn())
 }
 
+// Delay returns the result of fn, or 0 and the checked error if fn panics or calls runtime.Goexit. It calls fn on
+// another goroutine, because the caller must continue in any case.
+func Delay(fn func() time.Duration) (d time.Duration, failed error) {
+	done := make(chan struct{})
+	go Do(func() error {
+		d = fn()
+		return nil
+	}, func(err error) {
+		if failed = err; err != nil {
+			d = 0
+		}
+		close(done)
+	})
+	<-done
+	return d, failed
+}
+
 // Check returns err if it is safe to inspect. An error whose methods panic, such as a nil pointer in an interface,
 // counts as a panic of the handler, because nothing would recover it later.
 func Check(err error) (checked error) {

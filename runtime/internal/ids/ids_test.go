@@ -1,4 +1,4 @@
-package runtime
+package ids_test
 
 import (
 	"regexp"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/bubble"
+	"github.com/afgen/afgen/runtime/internal/ids"
 )
 
 // Ids of tasks sort by time, so that they are neighbours in the stores' indexes, and the rest is random.
@@ -14,7 +15,7 @@ func TestTaskIDsAreNeighboursInTime(t *testing.T) {
 		shape := regexp.MustCompile(`^[A-Z2-7]{26}$`)
 		last := ""
 		for range 100 {
-			a, b := newTaskID(), newTaskID()
+			a, b := ids.NewTask(), ids.NewTask()
 			if !shape.MatchString(a) || a == b || a[:9] != b[:9] || a[9:] == b[9:] {
 				t.Fatalf("ids of one instant: %s, %s", a, b)
 			}

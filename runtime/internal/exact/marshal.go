@@ -1,4 +1,4 @@
-package runtime
+package exact
 
 import (
 	"bytes"
@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-var encodeBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // maxPooledBuffer is the largest buffer returned to the pool, so that one large message is not retained.
 const maxPooledBuffer = 64 << 10
 
-// encode marshals v to JSON without escaping HTML.
-func encode(v any) (json.RawMessage, error) {
-	b := encodeBuffers.Get().(*bytes.Buffer)
+// Marshal is like [json.Marshal], without escaping HTML.
+func Marshal(v any) (json.RawMessage, error) {
+	b := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		if b.Cap() <= maxPooledBuffer {
 			b.Reset()
-			encodeBuffers.Put(b)
+			buffers.Put(b)
 		}
 	}()
 	e := json.NewEncoder(b)
