@@ -9,16 +9,17 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/calls"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/ids"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
+	"github.com/afgen/afgen/runtime/internal/once"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/receive"
 	"github.com/afgen/afgen/runtime/internal/registration"
+	"github.com/afgen/afgen/runtime/internal/serve"
 	"github.com/afgen/afgen/runtime/internal/submit"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
@@ -47,16 +48,16 @@ type App struct {
 	closeLog  func() error // nil if the App does not own its log
 	instance  Instance
 	ports     *backend.Ports
-	caller    Caller              // the chain of middleware, ending in a.invoke
-	submitter Submitter           // the chain of middleware, ending in a.submit
-	inFlight  *semaphore.Weighted // calls
-	pending   *semaphore.Weighted // bytes of their arguments
+	caller    Caller    // the chain of middleware, ending in a.invoke
+	submitter Submitter // the chain of middleware, ending in a.submit
+	inFlight  *calls.Limit
+	sender    calls.Sender
 	called    atomic.Uint64
-	warned    warnings
-	announced announced
-	core      *core // nil if the backend doesn't support tasks
+	warned    once.Set // warnings that have been logged, so that each is logged once
+	core      *core    // nil if the backend doesn't support tasks
 	process   process
 
+	servings   serve.Set
 	receivers  receive.Set
 	snowflakes *ids.Snowflakes
 
@@ -69,8 +70,6 @@ type App struct {
 	workers  []WorkerSpec
 	late     []error // of registrations after Start
 	starting *starting
-	servings []backend.Serving
-	served   []served
 	closed   chan struct{} // closed when Shutdown has ended; created by the first Shutdown
 	closeErr error
 }
@@ -114,7 +113,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		settings: s, log: slog.Default(), instance: newInstance(s), snowflakes: ids.NewSnowflakes(),
 		started: make(chan struct{}), draining: make(chan struct{}),
 	}
-	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
+	a.inFlight = calls.NewLimit(s.maxCalls, s.maxPending)
 	a.process = ownProcess{a}
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
@@ -147,7 +146,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		}
 		return nil, err
 	}
-	a.ports = ports
+	a.ports, a.sender = ports, a.newSender(ports)
 	if ports.Store != nil {
 		a.core = newCore(a)
 	}
@@ -322,16 +321,13 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 		c.quit()
 	}
 	a.receivers.Quit()
-	a.mu.Lock()
-	servings := a.servings
-	a.mu.Unlock()
 	var raw, cut error // calls, tasks and messages drain concurrently
 	var wg sync.WaitGroup
 	wg.Go(func() { raw = a.receivers.Drain(ctx, tasks.ErrShutdown) })
 	if c != nil {
 		wg.Go(func() { cut = c.tasks.Drain(ctx) })
 	}
-	errs = append(errs, a.drain(ctx, servings)...)
+	errs = append(errs, a.servings.Drain(ctx, a.log)...)
 	wg.Wait()
 	errs = append(errs, raw, cut)
 	if c != nil {
@@ -350,28 +346,6 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	if a.closeLog != nil {
 		errs = append(errs, grace.Close(closing, "the log", a.closeLog))
 	}
-	return errs
-}
-
-// drain drains all servings concurrently and returns the errors of those that did not end in time.
-func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
-	errs := make([]error, len(servings))
-	var wg sync.WaitGroup
-	for i, s := range servings {
-		wg.Go(func() {
-			if errs[i] = s.Drain(ctx); errs[i] == nil {
-				return
-			}
-			s.Close(NewError(ErrUnavailable, "the instance is shutting down"))
-			grace, cancel := grace.Outlast(ctx, grace.Abandon)
-			defer cancel()
-			if err := s.Drain(grace); err != nil {
-				a.log.Error("handlers did not return after their contexts ended, abandoned",
-					"error", err, "stacks", a.served[i].server.stuck())
-			}
-		})
-	}
-	wg.Wait()
 	return errs
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -14,10 +13,12 @@ import (
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/limits"
 	"github.com/afgen/afgen/runtime/internal/livelog"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
+	"github.com/afgen/afgen/runtime/internal/registry"
 	"github.com/afgen/afgen/runtime/internal/resubmit"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasks"
@@ -26,8 +27,9 @@ import (
 // A core runs the background parts of an App whose backend supports tasks. Package tasks runs the tasks themselves. The
 // other parts are:
 //
-//   - the registry, which announces this App (registry.go), and nodes, which reports its machine (package presence);
-//   - versions, which tracks other versions of this App's workers (versions.go);
+//   - the registry, which announces this App, and versions, which tracks other versions of its workers (package
+//     registry);
+//   - nodes, which reports its machine (package presence);
 //   - the scheduler, which fires jobs (package jobs);
 //   - as process 1, a reaper of orphaned processes (package child).
 type core struct {
@@ -45,14 +47,13 @@ type core struct {
 	audit    *audit.Log // nil if the backend does not support documents
 	jobs     *jobs.Catalog
 	sched    *jobs.Scheduler
-	registry *registry
-	versions *versions
+	registry *registry.Registry
+	versions *registry.Versions // nil in a child process
 	nodes    *presence.Nodes
+	limits   *limits.Store
 	retries  *resubmit.Retrier
 	finals   finals.Cache
 	children pipe.Children
-
-	badLimits sync.Once // logs once that limits can't be decoded
 }
 
 func newCore(a *App) *core {
@@ -65,15 +66,16 @@ func newCore(a *App) *core {
 		History: e.history,
 		Ports:   a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion, Observer: a.settings.observer,
-		AwaitStart: a.awaitStart, WarnOnce: a.warned.once, ReadLimits: e.limitOf,
+		AwaitStart: a.awaitStart, WarnOnce: a.warned.First, ReadLimits: e.limitOf,
 		WaitUntold: waitUntold, WaitsLong: e.waitsLong,
-		LimitApplied: func() { e.registry.announceNow() },
+		LimitApplied: func() { e.registry.AnnounceSoon() },
 		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },
 		EndChildren:  e.children.Close,
 		Purged:       e.pruneAudit,
 	})
 	e.ctx, e.client, e.bus = e.tasks.Context(), e.tasks.Client, e.tasks.Bus()
 	e.finishNew()
+	e.versions = registry.NewVersions(e.registry, e.tasks)
 	return e
 }
 
@@ -89,12 +91,17 @@ func newChildCore(a *App, wake func(queue string, ids []string)) *core {
 func (c *core) finishNew() {
 	c.requests = c.client.Requests()
 	c.audit = newAudit(c)
-	c.registry = newRegistry(c)
-	c.versions = newVersions(c)
+	c.registry = registry.New(registry.Config{
+		Ports: c.ports, App: c.app.instance, Observer: c.app.settings.observer, Lease: c.app.settings.lease,
+		Log: c.log, Bus: c.bus,
+		Node:   func() (id, host string) { return c.nodes.Self(c.ctx) },
+		Queues: c.queues, Workers: c.announced, Conditions: c.app.conditions,
+	})
 	c.nodes = presence.NewNodes(presence.NodesConfig{
 		Docs: c.ports.Docs, Log: c.log, Describe: c.app.settings.describeNode,
 	})
 	c.jobs, c.sched = jobs.New(jobsConfig(c), jobsTasks{c})
+	c.limits = newLimits(c)
 	c.retries = &resubmit.Retrier{
 		Store: c.store, Requests: c.requests, Client: c.client, Jobs: c.jobs, Log: c.log, PollEverywhere: c.pollEverywhere,
 	}
@@ -114,6 +121,18 @@ func (c *core) state(withIDs bool) []tasks.QueueState {
 		return nil
 	}
 	return c.tasks.State(withIDs)
+}
+
+// announced returns the workers of this process, as other instances see them.
+func (c *core) announced() (workers []registry.Worker) {
+	for _, q := range c.state(false) {
+		workers = append(workers, registry.Worker{
+			Queue: q.Queue, Payload: q.Fingerprint, Own: q.Own, Applied: q.Applied.Slots(), Revision: q.Applied.Revision,
+			Running: q.Slots, Abandoned: q.Abandoned, Claims: q.Applied.Known && q.Applied.Max > 0, Refusal: q.Refusal,
+			Oldest: q.Oldest,
+		})
+	}
+	return workers
 }
 
 // unwritten returns how many results of this process's tasks are not written, and since when. In a child process it
@@ -140,8 +159,8 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 		c.tasks.Go(child.Reap)
 		return nil
 	}
-	c.registry.begin(ctx)
-	c.versions.begin(ctx)
+	c.registry.Begin(ctx)
+	c.versions.Begin(ctx)
 	c.tasks.Start(ctx)
 	if c.ports.Coordinator != nil && len(workers) > 0 {
 		lines := livelog.NewSender(c.ports.Coordinator, c.liveLines)
@@ -149,8 +168,8 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 		c.tasks.Go(c.bus.Subscribe(livelog.TopicFollow, lines.Heard))
 	}
 	for _, part := range []func(context.Context){
-		child.Reap, c.registry.run, c.versions.run, c.nodes.Run,
-		c.bus.Subscribe(topicWorkers, func(json.RawMessage) { c.versions.refreshSoon() }),
+		child.Reap, c.registry.Run, c.versions.Run, c.nodes.Run,
+		c.bus.Subscribe(registry.TopicWorkers, func(json.RawMessage) { c.versions.RefreshSoon() }),
 	} {
 		c.tasks.Go(part)
 	}
@@ -177,7 +196,7 @@ func (c *core) taskWorkers(specs []WorkerSpec) (_ []tasks.Worker, err error) {
 // quit stops taking work and announces it.
 func (c *core) quit() {
 	c.sched.Close()
-	c.registry.quit()
+	c.registry.Quit()
 	c.tasks.Quit()
 }
 

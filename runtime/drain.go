@@ -76,9 +76,9 @@ func (a *App) unfinished() []any {
 			}
 		}
 	}
-	for _, s := range a.served {
-		if n := s.server.load.inFlight.Load(); n > 0 {
-			calls = append(calls, fmt.Sprintf("%s: %d", s.server.name, n))
+	for service, n := range a.servings.InFlight() {
+		if n > 0 {
+			calls = append(calls, fmt.Sprintf("%s: %d", service, n))
 		}
 	}
 	for queue, n := range a.receivers.Handling() {

@@ -2,12 +2,8 @@ package runtime
 
 import (
 	"context"
-	"errors"
-	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/child"
-	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
 // A Code is the kind of failure that an [Error] reports. A Code is itself an error, so a handler may return one.
@@ -97,33 +93,6 @@ func CodeOf(err error) Code { return backend.CodeOf(err) }
 //
 //	if quota, ok := af.Detail[shop.Quota](err); ok { … }
 func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
-
-// redactedMessage replaces the texts that RedactErrors hides.
-const redactedMessage = "the handler failed"
-
-// redacted converts an error for the wire, as RedactErrors does. It keeps only the text of an [Error] with a code,
-// which a handler returned on purpose. hidden reports whether it removed any other text.
-func redacted(err error) (a *Error, hidden bool) {
-	a = guard.ToWireError(err)
-	e, coded := errors.AsType[*Error](err)
-	_, panicked := errors.AsType[*guard.PanicError](err)
-	exit, crashed := errors.AsType[*child.ExitError](err)
-	switch {
-	case coded && crashed && exit.Stderr != "": // the text contains the stderr of the process
-		a.Message = strings.ReplaceAll(e.Message, exit.Error(), exit.Brief())
-		return guard.Bounded(a), true
-	case coded && a.Code != ErrUnknown:
-		return a, false
-	case panicked:
-		a.Message = guard.PanicMessage
-		return a, true
-	case !coded && (a.Message == "" || a.Message == a.Code.Error() || a.Message == context.Canceled.Error() ||
-		a.Message == context.DeadlineExceeded.Error()): // the text is that of a code or of package context
-		return a, false
-	}
-	a.Message, a.Details = redactedMessage, nil
-	return a, true
-}
 
 // expired is the error of a call that ended before it was sent.
 func expired(ctx context.Context, call Call) *Error {

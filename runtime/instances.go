@@ -2,15 +2,13 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/pages"
-	"github.com/afgen/afgen/runtime/internal/presence"
+	"github.com/afgen/afgen/runtime/internal/registry"
 )
 
 // A MethodInfo describes a method of a service: see [ServiceInfo]. Its fields:
@@ -198,7 +196,7 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 	var found []InstanceInfo
 	for id, n := range all {
 		in := InstanceInfo{
-			Instance: n.instance(id), Node: n.Node, Host: n.Host, PID: n.PID, Started: n.Started, Draining: n.Draining,
+			Instance: n.Instance(id), Node: n.Node, Host: n.Host, PID: n.PID, Started: n.Started, Draining: n.Draining,
 			Degraded: n.Degraded, Services: []string{}, Queues: []string{},
 		}
 		for _, s := range n.Services {
@@ -208,7 +206,7 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 			in.Queues = append(in.Queues, w.Queue)
 		}
 		slices.Sort(in.Services)
-		if matches(q.ID, id) && n.matches(q.IP, q.Version, q.Node) &&
+		if registry.Matches(q.ID, id) && n.Matches(q.IP, q.Version, q.Node) &&
 			(q.Service == "" || slices.Contains(in.Services, q.Service)) &&
 			(q.Queue == "" || slices.Contains(in.Queues, q.Queue)) {
 			found = append(found, in)
@@ -236,7 +234,7 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 	byName := map[string]*ServiceInfo{}
 	for id, n := range all {
 		for _, s := range n.Services {
-			if !matches(q.Name, s.Name) || !n.matches(q.IP, q.Version, q.Node) {
+			if !registry.Matches(q.Name, s.Name) || !n.Matches(q.IP, q.Version, q.Node) {
 				continue
 			}
 			info := byName[s.Name]
@@ -245,7 +243,7 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 				byName[s.Name] = info
 			}
 			info.Instances = append(info.Instances, ServiceInstance{
-				Instance: n.instance(id), Node: n.Node, Started: n.Started, Draining: n.Draining, Concurrency: s.Concurrency,
+				Instance: n.Instance(id), Node: n.Node, Started: n.Started, Draining: n.Draining, Concurrency: s.Concurrency,
 				Contract: s.Contract, Load: ServiceLoad{s.InFlight, s.Calls, s.Errors},
 			})
 			info.Load.InFlight += s.InFlight
@@ -267,13 +265,13 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 	}[q.Sort]
 	page.Services, page.Cursor, err = pages.Of(found, cut, key)
 	if err == nil {
-		err = c.registry.describe(ctx, page.Services)
+		err = c.describe(ctx, page.Services)
 	}
 	return page, err
 }
 
 // describe reads the methods of services. A contract that is not stored, such as that of a new instance, has none.
-func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
+func (c *core) describe(ctx context.Context, services []ServiceInfo) error {
 	known := map[string][]MethodInfo{}
 	for i := range services {
 		s := &services[i]
@@ -284,7 +282,7 @@ func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
 			methods, ok := known[name]
 			if !ok {
 				var err error
-				if methods, err = r.methods(ctx, s.Name, in.Contract); err != nil {
+				if methods, err = c.registry.Methods(ctx, s.Name, in.Contract); err != nil {
 					return err
 				}
 				known[name] = methods
@@ -298,25 +296,6 @@ func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
 	return nil
 }
 
-// methods returns the methods of a contract.
-func (r *registry) methods(ctx context.Context, service, hash string) ([]MethodInfo, error) {
-	c, err := r.contract(ctx, service, hash)
-	if err != nil {
-		return nil, err
-	}
-	return presence.MethodsOf(service, hash, c)
-}
-
-// contract returns a contract, or an empty one if it is not stored.
-func (r *registry) contract(ctx context.Context, service, hash string) (presence.Contract, error) {
-	for _, s := range r.core.app.served {
-		if s.server.name == service && s.contract == hash {
-			return presence.Contract{Methods: s.methods, Args: s.args}, nil
-		}
-	}
-	return r.contracts.Get(ctx, service, hash)
-}
-
 // Workers returns a page of the running workers that match q, one for each queue and instance, with their limits and
 // numbers of tasks. If the coordinator is unavailable, it returns [ErrUnavailable].
 func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
@@ -324,19 +303,19 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 	if err != nil {
 		return WorkerPage{}, err
 	}
-	limits, err := c.allLimits(ctx)
+	limits, err := c.limits.All(ctx)
 	if err != nil {
 		return WorkerPage{}, err
 	}
 	var found []WorkerInfo
 	for id, n := range all {
 		for _, w := range n.Workers {
-			if !matches(q.Queue, w.Queue) || !matches(q.Instance, id) || !n.matches(q.IP, "", q.Node) {
+			if !registry.Matches(q.Queue, w.Queue) || !registry.Matches(q.Instance, id) || !n.Matches(q.IP, "", q.Node) {
 				continue
 			}
-			l := limits[w.Queue].at(n.IP, w.Own)
+			l := limits[w.Queue].For(n.IP, w.Own)
 			found = append(found, WorkerInfo{
-				Queue: w.Queue, Instance: n.instance(id), Node: n.Node, Draining: n.Draining,
+				Queue: w.Queue, Instance: n.Instance(id), Node: n.Node, Draining: n.Draining,
 				Paused: l.Paused, Wanted: l.Slots(), WantedRevision: l.Revision,
 				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running, Abandoned: w.Abandoned,
 				Own: w.Own, Fingerprint: w.Payload, Claims: w.Applied > 0 && w.Refusal == "", Refusal: w.Refusal, OldestRunning: w.Oldest,
@@ -375,7 +354,7 @@ func (c *core) waiting(ctx context.Context, queue string) (int, error) {
 }
 
 // present returns the announcements of the running instances, by id. That of this instance is current.
-func (a *App) present(ctx context.Context) (map[string]announcement, *core, error) {
+func (a *App) present(ctx context.Context) (map[string]registry.Announcement, *core, error) {
 	c, err := a.active()
 	if err != nil {
 		return nil, nil, err
@@ -384,53 +363,6 @@ func (a *App) present(ctx context.Context) (map[string]announcement, *core, erro
 		return nil, nil, Errorf(ErrUnimplemented, "backend %q does not support a registry of instances", a.ports.Name).
 			With(OutcomeNotSent)
 	}
-	raw, err := c.ports.Coordinator.Present(ctx, presentInstance)
-	if err != nil {
-		return nil, nil, backend.AsError(err)
-	}
-	c.forgetDead(ctx, raw)
-	all := make(map[string]announcement, len(raw))
-	for id, facts := range raw {
-		var n announcement
-		if err := json.Unmarshal(facts, &n); err != nil {
-			c.log.Debug("announcement ignored", "instance", id, "error", err)
-			continue
-		}
-		all[id] = n
-	}
-	if !a.settings.observer {
-		all[a.instance.ID] = c.registry.facts()
-	}
-	return all, c, nil
+	all, err := c.registry.Present(ctx)
+	return all, c, err
 }
-
-// forgetDead removes the instances whose owners have ended, which the store knows before their announcements expire. If
-// the store is unavailable, it removes none.
-func (c *core) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
-	if len(present) == 0 {
-		return
-	}
-	owners, err := c.store.Owners(ctx)
-	if err != nil {
-		return
-	}
-	alive := map[string]bool{c.app.instance.ID: true}
-	for owner := range owners {
-		alive[heartbeat.InstanceOf(owner)] = true
-	}
-	for id := range present {
-		if !alive[id] {
-			delete(present, id)
-		}
-	}
-}
-
-func (n *announcement) instance(id string) Instance {
-	return Instance{ID: id, IP: n.IP, Version: n.Version}
-}
-
-func (n *announcement) matches(ip, version, node string) bool {
-	return matches(ip, n.IP) && matches(version, n.Version) && matches(node, n.Node)
-}
-
-func matches(want, is string) bool { return want == "" || want == is }

@@ -104,6 +104,7 @@ type childProcess struct {
 func (a *App) openChild(c *pipe.Client) {
 	a.process = childProcess{c, a}
 	a.ports = c.Ports()
+	a.sender = a.newSender(a.ports)
 	if c.HasTask() {
 		a.instance = c.Instance
 		a.called.Store(c.Number << 32) // keeps ids of calls distinct from those of the parent and other children

@@ -2,15 +2,13 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/audit"
-	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/limits"
+	"github.com/afgen/afgen/runtime/internal/registry"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
@@ -32,26 +30,6 @@ type Limits struct {
 	Revision int64 `json:"revision,omitempty"`
 }
 
-// at returns the limit for a worker with the maximum own, on an instance with this ip.
-func (l Limits) at(ip string, own int) tasks.Limit {
-	most := own
-	if l.Max != nil {
-		most = *l.Max
-	}
-	if n, ok := l.At[ip]; ok {
-		most = n
-	}
-	most = min(max(most, 0), maxWorkers) // the document may have been edited
-	return tasks.Limit{Max: most, Paused: l.Paused, Revision: l.Revision, Known: true}
-}
-
-const (
-	limitsPrefix  = "limits/" // of documents
-	maxWorkers    = 1_000_000
-	maxLimitedIPs = 1000 // of one queue
-	maxName       = 255  // bytes of a queue or an ip
-)
-
 // UpdateMaxWorkers limits each instance that reports ip to n tasks of a queue at once. If ip is "", the limit applies
 // to all instances, and the limits of single ips are removed. With n = 0 no task is claimed. Running tasks are not
 // stopped: if more than n are running, no task is claimed until fewer than n are.
@@ -63,13 +41,13 @@ const (
 // task, a job or limits, or has or had a worker. An ip is known if an instance reports it, a limit of the queue names
 // it, or a machine had it within the last week. Concurrent calls take effect one after the other.
 func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts ...LimitOption) error {
-	if n < 0 || n > maxWorkers {
-		return Errorf(ErrInvalidArgument, "queue %.80q: max workers %d out of range [0, %d]", name, n, maxWorkers).
+	if n < 0 || n > limits.MaxWorkers {
+		return Errorf(ErrInvalidArgument, "queue %.80q: max workers %d out of range [0, %d]", name, n, limits.MaxWorkers).
 			With(OutcomeNotSent)
 	}
 	ch := limitsChange{queue: name, ip: ip, limitOptions: limitOptionsOf(opts), audit: audit.QueueMax,
 		detail: strings.TrimSpace(strconv.Itoa(n) + " " + ip)}
-	return a.changeLimits(ctx, ch, func(l *Limits) {
+	return a.changeLimits(ctx, ch, func(l *limits.Limits) {
 		if ip == "" {
 			l.Max, l.At = &n, nil
 			return
@@ -85,7 +63,7 @@ func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts
 // The worker's own maximum applies again.
 func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string, opts ...ActionOption) error {
 	ch := limitsChange{queue: name, ip: ip, limitOptions: existingLimits(opts), audit: audit.QueueReset, detail: ip}
-	return a.changeLimits(ctx, ch, func(l *Limits) {
+	return a.changeLimits(ctx, ch, func(l *limits.Limits) {
 		if ip == "" {
 			l.Max, l.At = nil, nil
 		}
@@ -99,13 +77,13 @@ func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string, opts ...Acti
 // queue has no effect.
 func (a *App) PauseQueue(ctx context.Context, name string, opts ...LimitOption) error {
 	ch := limitsChange{queue: name, limitOptions: limitOptionsOf(opts), audit: audit.QueuePause}
-	return a.changeLimits(ctx, ch, func(l *Limits) { l.Paused = true })
+	return a.changeLimits(ctx, ch, func(l *limits.Limits) { l.Paused = true })
 }
 
 // ResumeQueue ends a pause. The queue's limits apply again, including changes made during the pause.
 func (a *App) ResumeQueue(ctx context.Context, name string, opts ...ActionOption) error {
 	ch := limitsChange{queue: name, limitOptions: existingLimits(opts), audit: audit.QueueResume}
-	return a.changeLimits(ctx, ch, func(l *Limits) { l.Paused = false })
+	return a.changeLimits(ctx, ch, func(l *limits.Limits) { l.Paused = false })
 }
 
 // QueueLimits returns the limits of a queue, or zero Limits if none are set.
@@ -114,12 +92,8 @@ func (a *App) QueueLimits(ctx context.Context, name string) (Limits, error) {
 	if err != nil {
 		return Limits{}, err
 	}
-	var l Limits
-	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		l, err = c.readLimits(ctx, name)
-		return err
-	})
-	return l, err
+	l, err := c.limits.Get(ctx, name)
+	return Limits(l), err
 }
 
 // limited returns the core, or an error if the backend can't store limits.
@@ -131,31 +105,29 @@ func (a *App) limited() (*core, error) {
 	return c, err
 }
 
-func (c *core) readLimits(ctx context.Context, queue string) (Limits, error) {
-	doc, err := c.ports.Docs.Get(ctx, limitsPrefix+queue)
-	if CodeOf(err) == ErrNotFound {
-		return Limits{}, nil
-	}
-	if err != nil {
-		return Limits{}, err
-	}
-	return decodeLimits(doc)
+// A LimitOption changes how [App.PauseQueue] and [App.UpdateMaxWorkers] set limits.
+type LimitOption interface{ applyLimit(*limitOptions) }
+
+type limitOptions struct {
+	create bool
+	action action
 }
 
-func decodeLimits(doc backend.Doc) (Limits, error) {
-	var l Limits
-	if err := json.Unmarshal(doc.Value, &l); err != nil {
-		return Limits{}, Errorf(ErrDataLoss, "decoding document %q: %w", doc.Name, err)
-	}
-	l.Revision = doc.Revision
-	return l, nil
-}
+type limitOption func(*limitOptions)
 
-// A limitsChange describes a change of limits.
-type limitsChange struct {
-	queue, ip string
-	limitOptions
-	audit, detail string // its entry in the audit log
+func (f limitOption) applyLimit(o *limitOptions) { f(o) }
+
+// Create also sets limits for an unknown queue or ip, such as one that will exist after the next deployment. Without
+// it, an unknown name is considered a mistake and [ErrNotFound] is returned.
+func Create() LimitOption { return limitOption(func(o *limitOptions) { o.create = true }) }
+
+func limitOptionsOf(opts []LimitOption) (o limitOptions) {
+	for _, opt := range opts {
+		if opt != nil {
+			opt.applyLimit(&o)
+		}
+	}
+	return o
 }
 
 // existingLimits returns the options of a change that doesn't need the queue or the ip to be known: it only removes
@@ -168,8 +140,15 @@ func existingLimits(opts []ActionOption) limitOptions {
 	return o
 }
 
-// changeLimits changes the limits of a queue, records that, and notifies the instances.
-func (a *App) changeLimits(ctx context.Context, ch limitsChange, change func(*Limits)) error {
+// A limitsChange describes a change of limits.
+type limitsChange struct {
+	queue, ip string
+	limitOptions
+	audit, detail string // its entry in the audit log
+}
+
+// changeLimits changes the limits of a queue and records that.
+func (a *App) changeLimits(ctx context.Context, ch limitsChange, change func(*limits.Limits)) error {
 	c, err := a.limited()
 	if err == nil {
 		err = ch.action.Check()
@@ -177,100 +156,48 @@ func (a *App) changeLimits(ctx context.Context, ch limitsChange, change func(*Li
 	if err != nil {
 		return err
 	}
-	if ch.queue == "" || len(ch.queue) > maxName || len(ch.ip) > maxName {
-		return Errorf(ErrInvalidArgument, "limits of queue %.80q, ip %.80q: the name must not be empty, and neither "+
-			"may exceed %d bytes", ch.queue, ch.ip, maxName).With(OutcomeNotSent)
-	}
-	err = c.updateLimits(ctx, ch, change)
+	err = c.limits.Change(ctx, limits.Change{
+		Queue: ch.queue, IP: ch.ip, Create: ch.create, By: ch.action.By, Reason: ch.action.Reason, Apply: change,
+	})
 	c.record(ctx, ch.action, ch.audit, ch.queue, ch.detail, err)
-	if err == nil {
-		c.bus.Publish(tasks.TopicLimits, []string{ch.queue})
-	}
 	return err
 }
 
-// updateLimits changes the limits of a queue. After a concurrent change it retries.
-func (c *core) updateLimits(ctx context.Context, ch limitsChange, change func(*Limits)) error {
-	var now time.Time
-	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		now, err = c.store.Now(ctx)
-		return err
-	})
-	if err != nil {
-		return err
+// newLimits returns the limits of a core's queues.
+func newLimits(c *core) *limits.Store {
+	s := &limits.Store{
+		Docs: c.ports.Docs, Tasks: c.store, Requests: c.requests, Bus: c.bus, Log: c.log,
+		Queues: c.queues, Jobs: c.jobQueues, Present: c.presentInstances, Nodes: c.nodes.All,
 	}
-	err = retry.Update(ctx, func(ctx context.Context) error {
-		return c.requests.Do(ctx, func(ctx context.Context) error {
-			l, err := c.readLimits(ctx, ch.queue)
-			if err != nil {
-				return err
-			}
-			if !ch.create {
-				if err := c.checkKnown(ctx, ch.queue, ch.ip, l); err != nil {
-					return err
-				}
-			}
-			before := l
-			l.At = maps.Clone(l.At)
-			if change(&l); len(l.At) > maxLimitedIPs {
-				return Errorf(ErrResourceExhausted, "queue %q: limits for more than %d ips", ch.queue, maxLimitedIPs)
-			}
-			if l.sameAs(before) {
-				if l.Revision == 0 {
-					return nil
-				}
-			} else {
-				l.Changed, l.By, l.Reason = now.UTC(), ch.action.By, ch.action.Reason
-			}
-			revision := l.Revision
-			l.Revision = 0 // the document's own counts
-			value, err := json.Marshal(l)
-			if err == nil {
-				_, err = c.ports.Docs.PutIf(ctx, limitsPrefix+ch.queue, revision, value)
-			}
-			return err
-		})
-	})
-	if CodeOf(err) == ErrAborted && ctx.Err() != nil {
-		return Errorf(CodeOf(ctx.Err()), "changing the limits of queue %q: %w", ch.queue, context.Cause(ctx))
+	if !c.app.settings.observer {
+		s.IP = c.app.instance.IP
 	}
-	return err
+	return s
 }
 
-// sameAs reports whether the limits have the same effect as others.
-func (l Limits) sameAs(o Limits) bool {
-	same := l.Max == o.Max || l.Max != nil && o.Max != nil && *l.Max == *o.Max
-	return same && l.Paused == o.Paused && maps.Equal(l.At, o.At)
+// jobQueues returns the queues of the jobs.
+func (c *core) jobQueues(ctx context.Context) ([]string, error) {
+	all, err := c.jobs.All(ctx, "")
+	queues := make([]string, len(all))
+	for i := range all {
+		queues[i] = all[i].Queue
+	}
+	return queues, err
+}
+
+// presentInstances returns the running instances, or none if the backend doesn't support a registry.
+func (c *core) presentInstances(ctx context.Context) (map[string]registry.Announcement, error) {
+	if c.ports.Coordinator == nil {
+		return nil, nil
+	}
+	return c.registry.Present(ctx)
 }
 
 // limitOf reads the limits of all queues and returns a function with those of this instance.
 func (c *core) limitOf(ctx context.Context) (tasks.LimitOf, error) {
-	all, err := c.allLimits(ctx)
+	all, err := c.limits.All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return func(queue string, own int) tasks.Limit { return all[queue].at(c.app.instance.IP, own) }, nil
-}
-
-// allLimits reads the limits of all queues. It logs and skips those that can't be decoded.
-func (c *core) allLimits(ctx context.Context) (map[string]Limits, error) {
-	all := map[string]Limits{}
-	if c.ports.Docs == nil {
-		return all, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
-	defer cancel()
-	docs, err := c.ports.Docs.List(ctx, limitsPrefix)
-	if err != nil {
-		return nil, backend.AsError(err)
-	}
-	for _, doc := range docs {
-		limits, err := decodeLimits(doc)
-		if err != nil {
-			c.badLimits.Do(func() { c.log.Error("queue limits ignored", "error", err) })
-			continue
-		}
-		all[doc.Name[len(limitsPrefix):]] = limits
-	}
-	return all, nil
+	return func(queue string, own int) tasks.Limit { return all[queue].For(c.app.instance.IP, own) }, nil
 }

@@ -2,10 +2,7 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"github.com/afgen/afgen/runtime/backend"
 )
 
 // waitUntold is how long a call or a wait may find no instance before the log mentions it.
@@ -36,20 +33,9 @@ func (a *App) locationAttrs() (attrs []any) {
 	return attrs
 }
 
-// located adds the location to the error of a call to a service without instances.
-func (a *App) located(err error) error {
-	e, ok := errors.AsType[*Error](err)
-	if !ok || !errors.Is(err, backend.ErrNoInstance) {
-		return err
-	}
-	with := *e // err may be shared
-	with.Message += a.location()
-	return &with
-}
-
 // warnWaiting logs, once for each service or queue, that a caller waits because it isn't served.
 func (a *App) warnWaiting(what, name string, attrs ...any) {
-	if a.warned.once("waiting for " + what + " " + name) {
+	if a.warned.First("waiting for " + what + " " + name) {
 		a.log.Warn("waiting, since no instance of the "+what+" is running",
 			append(append([]any{what, name}, attrs...), a.locationAttrs()...)...)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/receive"
+	"github.com/afgen/afgen/runtime/internal/redact"
 )
 
 // Send sends v, as JSON of at most 4 MiB, to a queue of raw messages. After a nil error the message is stored until it
@@ -179,7 +180,7 @@ func (a *App) messageFailure(err error) *backend.TaskError {
 	if !a.settings.redact {
 		return guard.TaskError(err)
 	}
-	e, _ := redacted(err)
+	e, _ := redact.Error(err)
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }
 

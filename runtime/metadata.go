@@ -3,8 +3,6 @@ package runtime
 import (
 	"context"
 	"maps"
-
-	"github.com/afgen/afgen/runtime/backend"
 )
 
 // Metadata is a set of names and values that travel with a call, a task or a raw message, next to its arguments. Names
@@ -61,21 +59,4 @@ func (md Metadata) with(ctx context.Context) Metadata {
 func outgoing(ctx context.Context) Metadata {
 	md, _ := ctx.Value(metadataKey{}).(Metadata)
 	return md
-}
-
-// checkMetadata returns an error if metadata is too large or has no name.
-func checkMetadata(mds ...map[string]string) *Error {
-	size := 0
-	for _, md := range mds {
-		for name, value := range md {
-			if name == "" {
-				return NewError(ErrInvalidArgument, "metadata with an empty name")
-			}
-			size += len(name) + len(value)
-		}
-	}
-	if size > backend.MaxMetadata {
-		return Errorf(ErrResourceExhausted, "the metadata is %d bytes; at most %d are allowed", size, backend.MaxMetadata)
-	}
-	return nil
 }

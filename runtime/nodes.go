@@ -9,6 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/machine"
 	"github.com/afgen/afgen/runtime/internal/pages"
 	"github.com/afgen/afgen/runtime/internal/presence"
+	"github.com/afgen/afgen/runtime/internal/registry"
 )
 
 // A Node describes a machine on which Apps run. In a container, memory, CPUs and load are those of the host, and the
@@ -137,7 +138,7 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 	}
 	var found []Node
 	for id, n := range known {
-		if matches(q.ID, id) && matches(q.Host, n.Host) && matches(q.OS, n.OS) &&
+		if registry.Matches(q.ID, id) && registry.Matches(q.Host, n.Host) && registry.Matches(q.OS, n.OS) &&
 			(q.IP == "" || slices.Contains(n.IPs, q.IP)) && (q.Gone || len(n.Instances) > 0) {
 			slices.Sort(n.Instances)
 			slices.Sort(n.IPs)

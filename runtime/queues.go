@@ -56,12 +56,12 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 		maps.Copy(q.Counts, counted[i].Counts)
 		q.Oldest = counted[i].Oldest
 	}
-	limits, err := c.allLimits(ctx)
+	limits, err := c.limits.All(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for name, l := range limits {
-		of(name).Limits = l
+		of(name).Limits = Limits(l)
 	}
 	if c.ports.Docs != nil {
 		served, err := presence.ServedQueues(ctx, c.ports.Docs)

@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/redact"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasklog"
 	"github.com/afgen/afgen/runtime/internal/tasks"
@@ -137,7 +138,7 @@ func runningOf(t *Task, state *attemptState) Running {
 func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	e, w, t := r.app.core, r.worker, r.task
 	otherVersion := t.Fingerprint != "" && t.Fingerprint != w.Payload
-	if otherVersion && e.app.warned.once(w.Name+" "+t.Fingerprint) {
+	if otherVersion && e.app.warned.First(w.Name+" "+t.Fingerprint) {
 		e.log.Warn("task has another version of the payload; unknown members are ignored, missing ones are zero",
 			"queue", w.Name, "task", t.ID, "theirs", t.Fingerprint, "ours", w.Payload)
 	}
@@ -173,7 +174,7 @@ func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {
 	if !r.app.settings.redact {
 		return guard.TaskError(err)
 	}
-	e, hidden := redacted(err)
+	e, hidden := redact.Error(err)
 	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // Report logs panics
 		errorLogFrom(ctx).Warn("task failed, error redacted", "error", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/registration"
+	"github.com/afgen/afgen/runtime/internal/serve"
 )
 
 // Generated1 is the version of generated code that this runtime supports. Each generated file refers to the version
@@ -80,8 +81,9 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 			var args A
 			if err := exact.Unmarshal(req.Body, &args); err != nil {
 				if req.Fingerprint != "" && req.Fingerprint != m.Fingerprint {
-					return nil, &contractError{Errorf(ErrFailedPrecondition, "decoding the arguments of %s.%s: %w; the caller has "+
-						"another version of the method (contract %s, here %s)", m.Service, m.Name, err, req.Fingerprint, m.Fingerprint)}
+					return nil, serve.OtherVersion(Errorf(ErrFailedPrecondition, "decoding the arguments of %s.%s: %w; the caller "+
+						"has another version of the method (contract %s, here %s)", m.Service, m.Name, err, req.Fingerprint,
+						m.Fingerprint))
 				}
 				return nil, Errorf(ErrInvalidArgument, "decoding the arguments of %s.%s: %w", m.Service, m.Name, err)
 			}
@@ -98,13 +100,6 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 	}}
 }
 
-// A contractError is the error of a request that was not handled, because its caller has another version of the method
-// and its arguments can't be decoded.
-type contractError struct{ err *Error }
-
-func (e *contractError) Error() string { return e.err.Error() }
-func (e *contractError) Unwrap() error { return e.err }
-
 // RegisterService registers impl as a service with r. Generated code calls it.
 func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[T]) {
 	spec := ServiceSpec{Service: s, Package: reflect.TypeFor[T]().PkgPath()}
@@ -116,4 +111,39 @@ func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[
 	}
 	slices.SortFunc(spec.Methods, func(a, b MethodSpec) int { return strings.Compare(a.Info.Name, b.Info.Name) })
 	r.AddService(spec)
+}
+
+// argNames returns the JSON members that encoding/json decodes into the arguments of a method. It returns nil if they
+// can't be derived from the type, and an empty slice if there are none.
+func argNames(args reflect.Type) []string {
+	if args.Kind() != reflect.Struct {
+		return nil
+	}
+	names := []string{}
+	for f := range args.Fields() {
+		tag := f.Tag.Get("json")
+		name, _, _ := strings.Cut(tag, ",")
+		switch {
+		case f.Anonymous:
+			return nil
+		case !f.IsExported() || tag == "-":
+			continue
+		case name == "":
+			name = f.Name
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// argumentsOf returns the names of the arguments of a service's methods, by method. Methods with unknown arguments are
+// omitted.
+func argumentsOf(methods []MethodSpec) map[string][]string {
+	args := map[string][]string{}
+	for _, m := range methods {
+		if m.Args != nil {
+			args[m.Info.Name] = m.Args
+		}
+	}
+	return args
 }

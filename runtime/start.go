@@ -82,13 +82,9 @@ func (a *App) finish(s *starting) error {
 // serveAll starts answering the calls of all services.
 func (a *App) serveAll(ctx context.Context) error {
 	for _, s := range a.services {
-		serving, err := a.serve(ctx, s)
-		if err != nil {
+		if err := a.serve(ctx, s); err != nil {
 			return fmt.Errorf("serving %s: %w", s.Name, backend.AsError(err))
 		}
-		a.mu.Lock()
-		a.servings = append(a.servings, serving)
-		a.mu.Unlock()
 	}
 	return nil
 }

@@ -102,12 +102,11 @@ func SubmittedID(err error) string {
 
 // requireWorker returns an error if no worker of a queue is running.
 func (c *core) requireWorker(ctx context.Context, queue string) error {
-	present, err := c.ports.Coordinator.Present(ctx, presentWorker+queue)
+	running, err := c.registry.HasWorker(ctx, queue)
 	if err != nil {
-		return backend.AsError(err)
+		return err
 	}
-	c.forgetDead(ctx, present)
-	if len(present) == 0 {
+	if !running {
 		return Errorf(ErrFailedPrecondition, "no worker of queue %q is running%s", queue, c.app.location()).
 			With(OutcomeNotSent)
 	}

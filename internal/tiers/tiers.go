@@ -111,7 +111,8 @@ func together(name string, env ...string) (inParallel, alone step) {
 func fuzz(duration string) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
-		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime/internal/jobs", "FuzzFireDoc"},
+		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime/internal/limits", "FuzzLimitsDoc"},
+		{"runtime/internal/jobs", "FuzzFireDoc"},
 		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"},
 		{"gen/scan", "FuzzSignature"}, {"runtime/httpstatus", "FuzzRead"},
 		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"},

@@ -1,4 +1,4 @@
-package runtime
+package registry
 
 import (
 	"bytes"
@@ -14,13 +14,13 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// versions tracks the other versions of this App's workers that are running. The fingerprint of a worker's payload
+// Versions tracks the other versions of this App's workers that are running. The fingerprint of a worker's payload
 // identifies its version.
 //
 // While an instance with another version of a worker is running and may claim, this App leaves that version's tasks to
 // it: claims skip them (backend.Claim.Skip). Otherwise tasks are claimed in order. If the payload of a claimed task
 // then can't be decoded, the task waits for a worker of its version. It is retried with a growing delay, without being
-// charged an attempt, until [WrongVersionAfter] has passed.
+// charged an attempt, until the App's WrongVersionAfter has passed.
 //
 // The running versions are known from the registry's announcements. They may be stale. A claim that takes a task of
 // another version for that reason only costs a delay.
@@ -28,11 +28,12 @@ import (
 // With several versions, hints are less useful: all instances share them, and a worker of another version that receives
 // one claims nothing. So pools poll after each full claim and once a second, and a pool whose hints led to no claim
 // makes all others poll.
-type versions struct {
-	core    *core
-	changed signal.Signal // makes run refresh without waiting
+type Versions struct {
+	registry *Registry
+	claims   Claims
+	changed  signal.Signal // makes Run refresh without waiting
 
-	// Only begin and then run use these.
+	// Only Begin and then Run use these.
 	mixed bool                 // other versions are running
 	read  time.Time            // when the announcements were last read
 	known map[string]versioned // by instance
@@ -42,38 +43,49 @@ type versions struct {
 // announcements change between two reads.
 type versioned struct {
 	facts    json.RawMessage
-	others   []announcedWorker // workers that claim and have another version than this App's
+	others   []Worker // workers that claim and have another version than this App's
 	networks []string
 }
 
 const (
-	topicWorkers  = "af.workers"    // published when an instance's claiming workers change
 	versionsEvery = 5 * time.Second // in case a notification is lost
 	versionsStale = 15 * time.Second
 )
 
-func newVersions(c *core) *versions { return &versions{core: c, changed: signal.New()} }
+// Claims are the claims of this App's tasks. [tasks.Engine] implements it.
+type Claims interface {
+	// Fingerprint returns the version of the worker of a queue. ok is false if this App has none.
+	Fingerprint(queue string) (fingerprint string, ok bool)
+	// SkipVersions makes the claims of a queue leave out tasks of these versions.
+	SkipVersions(queue string, versions []backend.Version)
+}
 
-// begin refreshes before the first claim.
-func (v *versions) begin(ctx context.Context) {
+// NewVersions returns a Versions that reads the announcements of a registry. claims is nil in a process that claims
+// nothing.
+func NewVersions(r *Registry, claims Claims) *Versions {
+	return &Versions{registry: r, claims: claims, changed: signal.New()}
+}
+
+// Begin refreshes before the first claim.
+func (v *Versions) Begin(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, heartbeat.Timeout(v.core.app.settings.lease))
+	ctx, cancel := context.WithTimeout(ctx, heartbeat.Timeout(v.registry.Lease))
 	defer cancel()
 	v.refresh(ctx)
 }
 
-func (v *versions) needed() bool { return v.core.ports.Coordinator != nil && len(v.core.queues()) > 0 }
-
-// refreshSoon makes run refresh. It never blocks.
-func (v *versions) refreshSoon() {
-	v.changed.Set()
+func (v *Versions) needed() bool {
+	return v.registry.Ports.Coordinator != nil && len(v.registry.Queues()) > 0
 }
 
-// run refreshes after notifications and at intervals. These are shorter while there are several versions, because a
+// RefreshSoon makes Run refresh. It never blocks.
+func (v *Versions) RefreshSoon() { v.changed.Set() }
+
+// Run refreshes after notifications and at intervals. These are shorter while there are several versions, because a
 // process that is killed sends no notification.
-func (v *versions) run(ctx context.Context) {
+func (v *Versions) Run(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
@@ -99,15 +111,15 @@ func (v *versions) run(ctx context.Context) {
 
 // refresh reads which versions are running and passes them to the pools. If it can't read them, the previous ones
 // remain valid for versionsStale.
-func (v *versions) refresh(ctx context.Context) {
-	raw, err := v.core.ports.Coordinator.Present(ctx, presentInstance)
+func (v *Versions) refresh(ctx context.Context) {
+	raw, err := v.registry.Ports.Coordinator.Present(ctx, presentInstance)
 	switch {
 	case err == nil:
 		v.read = time.Now()
 	case time.Since(v.read) < versionsStale:
 		return
 	}
-	delete(raw, v.core.app.instance.ID)
+	delete(raw, v.registry.App.ID)
 	known := make(map[string]versioned, len(raw))
 	for id, facts := range raw {
 		one, ok := v.known[id]
@@ -120,7 +132,7 @@ func (v *versions) refresh(ctx context.Context) {
 		}
 	}
 	v.known = known
-	v.core.forgetDead(ctx, raw)
+	v.registry.forgetDead(ctx, raw)
 	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
 	for id := range raw {
 		one := known[id]
@@ -132,21 +144,21 @@ func (v *versions) refresh(ctx context.Context) {
 		}
 	}
 	v.mixed = len(byQueue) > 0
-	for _, queue := range v.core.queues() {
+	for _, queue := range v.registry.Queues() {
 		var skip []backend.Version
 		for fingerprint, networks := range byQueue[queue] {
 			slices.Sort(networks)
 			skip = append(skip, backend.Version{Fingerprint: fingerprint, Networks: slices.Compact(networks)})
 		}
 		slices.SortFunc(skip, func(a, b backend.Version) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
-		v.core.tasks.SkipVersions(queue, skip)
+		v.claims.SkipVersions(queue, skip)
 	}
 }
 
 // versioned decodes an announcement. One that can't be decoded counts as one without workers.
-func (v *versions) versioned(facts json.RawMessage) versioned {
+func (v *Versions) versioned(facts json.RawMessage) versioned {
 	one := versioned{facts: facts}
-	var a announcement
+	var a Announcement
 	if json.Unmarshal(facts, &a) != nil || a.Draining {
 		return one
 	}
@@ -162,18 +174,7 @@ func (v *versions) versioned(facts json.RawMessage) versioned {
 }
 
 // differs reports whether a worker of another instance claims tasks and has another version than this App's.
-func (v *versions) differs(w announcedWorker) bool {
-	ours, ok := v.core.tasks.Fingerprint(w.Queue)
+func (v *Versions) differs(w Worker) bool {
+	ours, ok := v.claims.Fingerprint(w.Queue)
 	return ok && w.Claims && w.Payload != "" && w.Payload != ours
-}
-
-// claimers returns the versions of the workers for which an instance claims. When they change, other instances refresh.
-func (n *announcement) claimers() string {
-	var all strings.Builder
-	for _, w := range n.Workers {
-		if !n.Draining && w.Claims {
-			all.WriteString(w.Queue + " " + w.Payload + "\n")
-		}
-	}
-	return all.String()
 }

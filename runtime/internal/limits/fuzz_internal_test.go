@@ -1,4 +1,4 @@
-package runtime
+package limits
 
 import (
 	"testing"
@@ -13,14 +13,14 @@ func FuzzLimitsDoc(f *testing.F) {
 		f.Add([]byte(seed), "1.2.3.4")
 	}
 	f.Fuzz(func(t *testing.T, value []byte, ip string) {
-		l, err := decodeLimits(backend.Doc{Name: limitsPrefix + "q", Revision: 3, Value: value})
+		l, err := decode(backend.Doc{Name: prefix + "q", Revision: 3, Value: value})
 		if err != nil {
-			if CodeOf(err) != ErrDataLoss {
+			if backend.CodeOf(err) != backend.ErrDataLoss {
 				t.Errorf("rejected with %v", err)
 			}
 			return
 		}
-		if n := l.at(ip, 10).Slots(); n < 0 || n > maxWorkers || l.Paused && n != 0 {
+		if n := l.For(ip, 10).Slots(); n < 0 || n > MaxWorkers || l.Paused && n != 0 {
 			t.Errorf("%d slots by %s", n, value)
 		}
 	})

@@ -1,0 +1,149 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
+)
+
+// An Announcement describes an instance to others. The names of its JSON fields never change.
+type Announcement struct {
+	IP       string                `json:"ip"`
+	Version  string                `json:"version,omitempty"`
+	Node     string                `json:"node"`
+	Host     string                `json:"host"`
+	PID      int                   `json:"pid"`
+	Started  time.Time             `json:"started"`
+	Draining bool                  `json:"draining,omitempty"`
+	Services []ServiceAnnouncement `json:"services,omitempty"`
+	Workers  []Worker              `json:"workers,omitempty"`
+	Degraded []string              `json:"degraded,omitempty"`
+}
+
+// A ServiceAnnouncement is a service of an instance, with its load.
+type ServiceAnnouncement struct {
+	Name        string `json:"name"`
+	Contract    string `json:"contract"`
+	Concurrency int    `json:"concurrency"`
+	InFlight    int64  `json:"in_flight,omitempty"`
+	Calls       int64  `json:"calls,omitempty"`
+	Errors      int64  `json:"errors,omitempty"`
+}
+
+// A Worker is the worker of a queue on an instance.
+type Worker struct {
+	Queue     string `json:"queue"`
+	Payload   string `json:"payload,omitempty"` // the fingerprint of the payload
+	Own       int    `json:"own"`               // the worker's own maximum
+	Applied   int    `json:"applied"`
+	Revision  int64  `json:"revision,omitempty"`
+	Running   int    `json:"running,omitempty"`
+	Abandoned int    `json:"abandoned,omitempty"` // counted in Running
+	Claims    bool   `json:"claims,omitempty"`    // the limit is not 0; may be set in a paused queue
+
+	Refusal string    `json:"refusal,omitempty"` // why it claims nothing although the limit is not 0
+	Oldest  time.Time `json:"oldest,omitzero"`   // when the longest running task was started
+}
+
+// Instance returns the instance, whose id is known from the registry.
+func (n *Announcement) Instance(id string) backend.Instance {
+	return backend.Instance{ID: id, IP: n.IP, Version: n.Version}
+}
+
+// Matches reports whether the instance has these properties; "" matches any.
+func (n *Announcement) Matches(ip, version, node string) bool {
+	return Matches(ip, n.IP) && Matches(version, n.Version) && Matches(node, n.Node)
+}
+
+// Matches reports whether a property is the wanted one; "" matches any.
+func Matches(want, is string) bool { return want == "" || want == is }
+
+// claimers returns the versions of the workers for which an instance claims. When they change, other instances refresh.
+func (n *Announcement) claimers() string {
+	var all strings.Builder
+	for _, w := range n.Workers {
+		if !n.Draining && w.Claims {
+			all.WriteString(w.Queue + " " + w.Payload + "\n")
+		}
+	}
+	return all.String()
+}
+
+// Bounds of what an announcement says about health.
+const (
+	maxDegraded      = 8
+	maxDegradedBytes = 200 // of each
+)
+
+// degraded returns the modes of the conditions that are down.
+func degraded(conditions []backend.Condition) (modes []string) {
+	for _, c := range conditions {
+		if c.Up || len(modes) == maxDegraded {
+			continue
+		}
+		mode := c.Mode
+		if c.Cause != "" {
+			mode += ": " + c.Cause
+		}
+		modes = append(modes, backend.Text(mode, maxDegradedBytes))
+	}
+	return modes
+}
+
+// Present returns the announcements of the running instances, by id. That of this App is current, unless it is an
+// observer. The backend must have a coordinator.
+func (r *Registry) Present(ctx context.Context) (map[string]Announcement, error) {
+	raw, err := r.Ports.Coordinator.Present(ctx, presentInstance)
+	if err != nil {
+		return nil, backend.AsError(err)
+	}
+	r.forgetDead(ctx, raw)
+	all := make(map[string]Announcement, len(raw))
+	for id, facts := range raw {
+		var n Announcement
+		if err := json.Unmarshal(facts, &n); err != nil {
+			r.Log.Debug("announcement ignored", "instance", id, "error", err)
+			continue
+		}
+		all[id] = n
+	}
+	if !r.Observer {
+		all[r.App.ID] = r.facts()
+	}
+	return all, nil
+}
+
+// HasWorker reports whether a worker of a queue is running. The backend must have a coordinator.
+func (r *Registry) HasWorker(ctx context.Context, queue string) (bool, error) {
+	present, err := r.Ports.Coordinator.Present(ctx, presentWorker+queue)
+	if err != nil {
+		return false, backend.AsError(err)
+	}
+	r.forgetDead(ctx, present)
+	return len(present) > 0, nil
+}
+
+// forgetDead removes the instances whose owners have ended, which the store knows before their announcements expire. If
+// the store is unavailable, it removes none.
+func (r *Registry) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
+	if len(present) == 0 {
+		return
+	}
+	owners, err := r.Ports.Store.Owners(ctx)
+	if err != nil {
+		return
+	}
+	alive := map[string]bool{r.App.ID: true}
+	for owner := range owners {
+		alive[heartbeat.InstanceOf(owner)] = true
+	}
+	for id := range present {
+		if !alive[id] {
+			delete(present, id)
+		}
+	}
+}
