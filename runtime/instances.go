@@ -34,6 +34,11 @@ type InstanceInfo struct {
 	// Degraded has what is down in its [App.Health], as the mode and the cause, such as "not-claiming: no heartbeat is
 	// accepted". It is nil if nothing is, and for instances of versions that do not announce it.
 	Degraded []string `json:"degraded,omitempty"`
+	// LastBeat is when the instance's last heartbeat was stored, and Expires when its lease ends unless another one
+	// follows: then other instances take over its tasks. A heartbeat is sent every second. Both are by the store's clock,
+	// and zero if unknown.
+	LastBeat time.Time `json:"last_beat,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
 }
 
 // A ServiceInfo is a service and the instances that serve it: at least one.
@@ -197,7 +202,7 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 	for id, n := range all {
 		in := InstanceInfo{
 			Instance: n.Instance(id), Node: n.Node, Host: n.Host, PID: n.PID, Started: n.Started, Draining: n.Draining,
-			Degraded: n.Degraded, Services: []string{}, Queues: []string{},
+			Degraded: n.Degraded, LastBeat: n.LastBeat, Expires: n.Expires, Services: []string{}, Queues: []string{},
 		}
 		for _, s := range n.Services {
 			in.Services = append(in.Services, s.Name)

@@ -135,6 +135,10 @@ func whyRunning(s *situation) {
 	if f.Evidence.Attempt != 1 || f.Evidence.Since.IsZero() {
 		s.w.Errorf("%+v", f)
 	}
+	now := must(s.app.Now(s.w.Context()))(s.w)
+	if e := f.Evidence; e.Instance != "" && (now.Sub(e.LastBeat).Abs() > patience || !e.Expires.After(e.LastBeat)) {
+		s.w.Errorf("now %v: %+v", now, f)
+	}
 	s.w.must(s.app.StopTask(s.w.Context(), id))
 	s.explained(id, admin.RuleStopping, admin.RuleRunning)
 }

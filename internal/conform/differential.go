@@ -359,7 +359,7 @@ func doDrain(m *machine, op operation) {
 
 func doExpire(m *machine, op operation) {
 	name := fmt.Sprint("o", op.A%5)
-	counts, err := m.a.Owners(context.Background())
+	beats, err := m.a.Owners(context.Background())
 	if err != nil {
 		m.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func doExpire(m *machine, op operation) {
 		return // the delay of suspects depends on the clock
 	}
 	m.both(func(s backend.Store) any {
-		tasks, err := s.ExpireOwner(context.Background(), name, counts[name]+int64(op.B/10), 1+op.C%3)
+		tasks, err := s.ExpireOwner(context.Background(), name, beats[name].Count+int64(op.B/10), 1+op.C%3)
 		return outcome(err, byID(tasks))
 	})
 }
@@ -395,7 +395,8 @@ func doStop(m *machine, op operation) {
 func doLook(m *machine, op operation) {
 	m.both(func(s backend.Store) any {
 		ctx := context.Background()
-		owners, err := s.Owners(ctx)
+		beats, err := s.Owners(ctx)
+		owners := countsOf(beats) // times differ
 		owned, err2 := s.Owned(ctx, fmt.Sprint("o", op.A%5))
 		age := time.Duration(0)
 		if m.o.Virtual {

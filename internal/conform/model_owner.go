@@ -30,11 +30,11 @@ func (m *model) Drain(_ context.Context, owner string) error {
 	return nil
 }
 
-func (m *model) Owners(context.Context) (map[string]int64, error) {
-	out := map[string]int64{}
+func (m *model) Owners(context.Context) (map[string]backend.Heartbeat, error) {
+	out := map[string]backend.Heartbeat{}
 	for name, o := range m.owners {
 		if !o.expired {
-			out[name] = o.count
+			out[name] = backend.Heartbeat{Count: o.count, At: o.heard}
 		}
 	}
 	return out, nil

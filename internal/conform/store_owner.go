@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -31,8 +32,17 @@ func (w *world) expire(owner string, count int64, maxCrashes int) []backend.Task
 
 func (w *world) owners() map[string]int64 {
 	w.Helper()
-	counts, err := w.Store.Owners(w.ctx())
+	beats, err := w.Store.Owners(w.ctx())
 	w.must(err)
+	return countsOf(beats)
+}
+
+// countsOf returns the counters of heartbeats.
+func countsOf(beats map[string]backend.Heartbeat) map[string]int64 {
+	counts := make(map[string]int64, len(beats))
+	for name, b := range beats {
+		counts[name] = b.Count
+	}
 	return counts
 }
 
@@ -77,6 +87,15 @@ func counters(w *world) {
 	w.must(w.Store.Beat(w.ctx(), "b", 1))
 	w.must(w.Store.Beat(w.ctx(), "a", 2)) // late
 	w.same("owners", w.owners(), map[string]int64{"a": 3, "b": 1})
+	beats, err := w.Store.Owners(w.ctx())
+	w.must(err)
+	now, err := w.Store.Now(w.ctx())
+	w.must(err)
+	for name, beat := range beats {
+		if age := now.Sub(beat.At); age < -time.Second || age > 30*time.Second {
+			w.Errorf("the last heartbeat of %s was at %v, %v ago", name, beat.At, age)
+		}
+	}
 }
 
 func beatSaves(w *world) {

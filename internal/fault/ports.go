@@ -90,7 +90,7 @@ func (s store) Drain(ctx context.Context, owner string) error {
 	return only(ctx, s.p, call{"Drain", owner, toStore}, func(ctx context.Context) error { return s.in.Drain(ctx, owner) })
 }
 
-func (s store) Owners(ctx context.Context) (map[string]int64, error) {
+func (s store) Owners(ctx context.Context) (map[string]backend.Heartbeat, error) {
 	return through(ctx, s.p, call{"Owners", nil, toStore}, s.in.Owners)
 }
 

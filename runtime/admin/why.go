@@ -73,7 +73,11 @@ type Evidence struct {
 
 	Instance string          `json:"instance,omitempty"` // that runs the task
 	IP       string          `json:"ip,omitempty"`       // of Instance
-	Progress json.RawMessage `json:"progress,omitempty"` // that the handler reported last
+	Progress json.RawMessage `json:"progress,omitempty"` // that the handler reported last; when is unknown
+	// LastBeat is when the last heartbeat of Instance was stored, and Expires when its lease ends unless another one
+	// follows. Both are by the store's clock.
+	LastBeat time.Time `json:"last_beat,omitzero"`
+	Expires  time.Time `json:"expires,omitzero"`
 
 	Attempt  int     `json:"attempt,omitempty"`  // attempts that were charged
 	Attempts int     `json:"attempts,omitempty"` // the most that are made; 0 if the worker's setting applies

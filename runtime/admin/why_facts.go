@@ -16,8 +16,8 @@ type facts struct {
 	task af.Task
 
 	// Of a running task.
-	present  bool // its instance is announced
-	draining bool // its instance is shutting down
+	present  bool            // its instance is announced
+	instance af.InstanceInfo // if it is announced
 
 	// Of a waiting task.
 	source   *af.Task       // of a gated one; nil if it was deleted
@@ -93,8 +93,9 @@ func (f *facts) readInstance(ctx context.Context, app *af.App) error {
 	case err != nil:
 		return err
 	}
-	f.present = len(page.Instances) > 0
-	f.draining = f.present && page.Instances[0].Draining
+	if f.present = len(page.Instances) > 0; f.present {
+		f.instance = page.Instances[0]
+	}
 	return nil
 }
 

@@ -55,13 +55,23 @@ func (f *facts) running() Finding {
 	e := f.whereItRuns()
 	text := fmt.Sprintf("It runs on %s since %s, for %s", e.place(), clock(f.task.Started, f.now),
 		about(f.now.Sub(f.task.Started)))
+	help := []string{"App.StopTask stops it."}
 	if f.task.Timeout > 0 {
 		e.Until = f.task.Started.Add(f.task.Timeout)
-		text += fmt.Sprintf(", and times out in %s", about(e.Until.Sub(f.now)))
+		if left := e.Until.Sub(f.now); left > 0 {
+			text += ", and times out in " + about(left)
+		} else {
+			text += fmt.Sprintf("; its time-out passed %s ago, and its handler has not returned", about(-left))
+			help = []string{"Its context has ended: the handler must return when its context ends."}
+		}
 	}
-	help := []string{"App.StopTask stops it."}
-	if f.draining {
+	if f.instance.Draining {
 		text += "; the instance is shutting down"
+	}
+	if silent := f.now.Sub(e.LastBeat); !e.LastBeat.IsZero() && silent > silentSoon {
+		text += fmt.Sprintf("; the instance has sent no heartbeat for %s, and its lease expires in %s", about(silent),
+			about(e.Expires.Sub(f.now)))
+		help = append([]string{"If the instance does not recover, another one takes over when the lease expires."}, help...)
 	}
 	return Finding{RuleRunning, text + ".", e, help}
 }
@@ -70,7 +80,7 @@ func (f *facts) running() Finding {
 func (f *facts) whereItRuns() Evidence {
 	t := &f.task
 	return Evidence{Since: t.Started, Instance: t.Instance, IP: t.IP, Attempt: t.Attempt, Attempts: attempts(t),
-		Progress: t.Progress}
+		Progress: t.Progress, LastBeat: f.instance.LastBeat, Expires: f.instance.Expires}
 }
 
 func (f *facts) uncommitted(_ *claimers) Finding {

@@ -11,7 +11,9 @@ const (
 	pollsWithin = 6 * time.Second
 	// deadlineSoon is how long before its deadline a waiting task is warned about.
 	deadlineSoon = time.Minute
-	mostPlaces   = 20
+	// silentSoon is after how long without a heartbeat, which is sent every second, a finding mentions it.
+	silentSoon = 4 * time.Second
+	mostPlaces = 20
 )
 
 // rules applies the rules to facts and returns what holds, the answer first: at least one finding.

@@ -145,6 +145,32 @@ func TestExplanationsAfterFaults(t *testing.T) {
 				t.Errorf("seen %v", seen)
 			}
 		},
+		"silent": func(t *testing.T) {
+			world := fault.Around(memory.New())
+			b := fault.New(world, 1, fault.Plan{})
+			_, q := start(t, b, blocks)
+			id := submit(t, q)
+			app, _ := start(t, fault.New(world, 2, fault.Plan{}), nil)
+			time.Sleep(2 * time.Second)
+			f := want(t, app, id, "It runs on", admin.RuleRunning)
+			if e := f.Evidence; strings.Contains(f.Text, "heartbeat") || e.Expires.Sub(e.LastBeat) != 20*time.Second {
+				t.Errorf("%+v", f)
+			}
+			b.Freeze()
+			defer b.Thaw()
+			time.Sleep(7 * time.Second)
+			want(t, app, id, "no heartbeat for ", admin.RuleRunning)
+		},
+		"timed_out": func(t *testing.T) {
+			done := make(chan struct{})
+			app, q := start(t, memory.New(), func(context.Context) error { <-done; return nil })
+			defer close(done)
+			id := submit(t, q, af.Timeout(2*time.Second))
+			time.Sleep(time.Second)
+			want(t, app, id, "times out in 1s", admin.RuleRunning)
+			time.Sleep(2 * time.Second)
+			want(t, app, id, "its time-out passed 1s ago", admin.RuleRunning)
+		},
 		"not_claiming": func(t *testing.T) {
 			world := fault.Around(memory.New())
 			b := fault.New(world, 1, fault.Plan{})

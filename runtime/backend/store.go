@@ -51,8 +51,8 @@ type Store interface {
 	// tasks. It ignores unknown owners. The error is ErrAborted if the owner was declared dead already.
 	Drain(ctx context.Context, owner string) error
 
-	// Owners returns the counters of all owners that were not declared dead. Failure detectors watch these.
-	Owners(ctx context.Context) (map[string]int64, error)
+	// Owners returns the last heartbeats of all owners that were not declared dead. Failure detectors watch the counters.
+	Owners(ctx context.Context) (map[string]Heartbeat, error)
 
 	// ExpireOwner declares an owner dead, permanently, if its counter is still count. It ends the owner's claims as
 	// described at [Loss]: the tasks wait again, some as suspects, or fail (row 7), or are stopped if that was requested
@@ -162,6 +162,14 @@ type Store interface {
 	// newest r.Max of their queue. Subtasks are deleted together with their source, not before. It returns the number of
 	// deleted tasks.
 	Purge(ctx context.Context, r Retention, max int) (int, error)
+}
+
+// A Heartbeat is the last heartbeat of an owner.
+type Heartbeat struct {
+	Count int64 `json:"count"`
+	// At is when Count last rose, by the store's clock; zero if no heartbeat has arrived yet. It is shown to people:
+	// failure detectors compare no clocks.
+	At time.Time `json:"at,omitzero"`
 }
 
 // A NewTask is a task to insert. The Store sets Created, and RunAt if Task.RunAt is zero.

@@ -54,23 +54,23 @@ func (s *store) Drain(ctx context.Context, owner string) error {
 }
 
 // Owners implements backend.Store.
-func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
+func (s *store) Owners(ctx context.Context) (map[string]backend.Heartbeat, error) {
 	type owner struct {
-		name  string
-		count int64
+		name         string
+		count, heard int64
 	}
 	owners, err := readAll(ctx, s.db, func(rows *sql.Rows) (o owner, err error) {
-		err = rows.Scan(&o.name, &o.count)
+		err = rows.Scan(&o.name, &o.count, &o.heard)
 		return o, err
-	}, "SELECT name, count FROM owner WHERE NOT convicted")
+	}, "SELECT name, count, heard FROM owner WHERE NOT convicted")
 	if err != nil {
 		return nil, err
 	}
-	counts := make(map[string]int64, len(owners))
+	beats := make(map[string]backend.Heartbeat, len(owners))
 	for _, o := range owners {
-		counts[o.name] = o.count
+		beats[o.name] = backend.Heartbeat{Count: o.count, At: instant.Time(o.heard)}
 	}
-	return counts, nil
+	return beats, nil
 }
 
 // Dead implements backend.ProcessWatcher: an owner is dead if its peer is dead or was removed.

@@ -228,12 +228,12 @@ func (m mixedStore) Drain(ctx context.Context, owner string) (err error) {
 	return err
 }
 
-func (m mixedStore) Owners(ctx context.Context) (counts map[string]int64, err error) {
+func (m mixedStore) Owners(ctx context.Context) (beats map[string]backend.Heartbeat, err error) {
 	if !m.r.other() {
 		return m.here.Owners(ctx)
 	}
-	err = m.r.call(ctx, "store", "Owners", []any{}, &counts)
-	return counts, err
+	err = m.r.call(ctx, "store", "Owners", []any{}, &beats)
+	return beats, err
 }
 
 func (m mixedStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) (tasks []backend.Task,

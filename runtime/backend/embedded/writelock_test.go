@@ -86,8 +86,8 @@ func TestWritersTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		total = 0
-		for _, n := range counts {
-			total += n
+		for _, beat := range counts {
+			total += beat.Count
 		}
 	}
 	var writes []int

@@ -84,19 +84,19 @@ func (s *store) Drain(ctx context.Context, name string) error {
 }
 
 // Owners implements backend.Store.
-func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
+func (s *store) Owners(ctx context.Context) (map[string]backend.Heartbeat, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := make(map[string]int64, len(s.owners))
+	beats := make(map[string]backend.Heartbeat, len(s.owners))
 	for name, o := range s.owners {
 		if !o.expired {
-			counts[name] = o.count
+			beats[name] = backend.Heartbeat{Count: o.count, At: o.lastBeat}
 		}
 	}
-	return counts, nil
+	return beats, nil
 }
 
 // ExpireOwner implements backend.Store.

@@ -207,7 +207,7 @@ func TestInterruptedExpiryIsCompleted(t *testing.T) {
 	}
 	owners, err := s.Owners(ctx)
 	must(t, err)
-	if owners["o"] != 4 {
+	if owners["o"].Count != 4 {
 		t.Errorf("owners %v", owners)
 	}
 	freed, err := s.ExpireOwner(ctx, "o", 4, 3)

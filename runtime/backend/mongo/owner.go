@@ -123,18 +123,18 @@ func (s *store) Drain(ctx context.Context, owner string) error {
 
 // Owners implements backend.Store. It includes owners whose expiry was interrupted. Observers see a counter that
 // doesn't change, so another process expires them again.
-func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
+func (s *store) Owners(ctx context.Context) (map[string]backend.Heartbeat, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil {
 		return nil, err
 	}
 	found, err := findIn[ownerDoc](ctx, s.Client, s.owners, m{"freed": m{"$ne": true}})
-	counts := make(map[string]int64, len(found))
+	beats := make(map[string]backend.Heartbeat, len(found))
 	for _, o := range found {
-		counts[o.Name] = o.Count
+		beats[o.Name] = backend.Heartbeat{Count: o.Count, At: instant.Time(o.LastBeat)}
 	}
-	return counts, err
+	return beats, err
 }
 
 // ExpireOwner implements backend.Store. It is one conditional write on the owner, one that records the decision about

@@ -82,7 +82,7 @@ func (s *inTurnStore) Drain(ctx context.Context, owner string) error {
 	return s.next().Drain(ctx, owner)
 }
 
-func (s *inTurnStore) Owners(ctx context.Context) (map[string]int64, error) {
+func (s *inTurnStore) Owners(ctx context.Context) (map[string]backend.Heartbeat, error) {
 	return s.next().Owners(ctx)
 }
 

@@ -78,7 +78,7 @@ func (h *Heartbeat) Suspect() { h.alarms.Set() }
 func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
 	opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 	defer cancel()
-	counts, err := h.Store.Owners(opCtx)
+	beats, err := h.Store.Owners(opCtx)
 	now := time.Now()
 	if err != nil || now.Sub(h.detector.looked) > h.Lease/2 || !h.CanClaim() {
 		// also if this process or one of its calls hung, or it couldn't beat: others may have been affected, too
@@ -88,7 +88,11 @@ func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
 		return 0
 	}
 	h.detector.looked = now
-	delete(counts, h.Owner())
+	delete(beats, h.Owner())
+	counts := make(map[string]int64, len(beats))
+	for name, b := range beats {
+		counts[name] = b.Count
+	}
 	for name := range h.detector.watched {
 		if _, ok := counts[name]; !ok {
 			delete(h.detector.watched, name)
@@ -114,7 +118,7 @@ func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
 	for name, count := range counts {
 		still := now.Sub(h.detector.watched[name].since)
 		switch {
-		case slices.Contains(dead, name), still >= h.span(leaseOf(name)),
+		case slices.Contains(dead, name), still >= h.span(LeaseOf(name)),
 			still >= h.span(absentAfterOf(name)) && slices.Contains(absent, name):
 			h.expire(opCtx, name, count)
 		}

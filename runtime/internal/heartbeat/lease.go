@@ -90,8 +90,8 @@ const (
 // InstanceOf returns the instance id of an owner.
 func InstanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
 
-// leaseOf returns the lease in an owner's name.
-func leaseOf(owner string) time.Duration {
+// LeaseOf returns the lease of an owner, which is in its name.
+func LeaseOf(owner string) time.Duration {
 	_, ms, _ := strings.Cut(owner[len(InstanceOf(owner)):], leaseMark)
 	if n, err := strconv.ParseInt(ms, 10, 64); err == nil && n > 0 && n <= int64(maxLease/time.Millisecond) {
 		return time.Duration(n) * time.Millisecond

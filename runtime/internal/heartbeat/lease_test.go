@@ -35,12 +35,12 @@ func TestOwnerCancelsInTime(t *testing.T) {
 func TestOwnerNameContainsLease(t *testing.T) {
 	for _, lease := range []time.Duration{DefaultLease, time.Minute, MinLease, 10 * time.Second} {
 		name := ownerName("AB-C", 3, lease)
-		if InstanceOf(name) != "AB-C" || leaseOf(name) != lease || absentAfterOf(name) != absentAfter {
-			t.Errorf("%v: %q of %q, %v, %v", lease, name, InstanceOf(name), leaseOf(name), absentAfterOf(name))
+		if InstanceOf(name) != "AB-C" || LeaseOf(name) != lease || absentAfterOf(name) != absentAfter {
+			t.Errorf("%v: %q of %q, %v, %v", lease, name, InstanceOf(name), LeaseOf(name), absentAfterOf(name))
 		}
 	}
 	for _, name := range []string{"", "x", "x-1", "x-1l", "x-1l-5", "x-1l0", "x-1lx", "x-1l99999999999999"} {
-		if got := leaseOf(name); got != 10*time.Second {
+		if got := LeaseOf(name); got != 10*time.Second {
 			t.Errorf("%q: a lease of %v", name, got)
 		}
 	}

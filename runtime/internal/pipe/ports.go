@@ -108,7 +108,9 @@ func (p store) Beat(context.Context, string, int64) error { return refused("Beat
 
 func (p store) Drain(context.Context, string) error { return refused("Drain") }
 
-func (p store) Owners(context.Context) (map[string]int64, error) { return nil, refused("Owners") }
+func (p store) Owners(context.Context) (map[string]backend.Heartbeat, error) {
+	return nil, refused("Owners")
+}
 
 func (p store) Refund(context.Context, string) error { return refused("Refund") }
 

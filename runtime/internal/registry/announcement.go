@@ -22,6 +22,11 @@ type Announcement struct {
 	Services []ServiceAnnouncement `json:"services,omitempty"`
 	Workers  []Worker              `json:"workers,omitempty"`
 	Degraded []string              `json:"degraded,omitempty"`
+
+	// LastBeat is when the instance's last heartbeat was stored, and Expires when its lease ends unless another one
+	// follows, by the store's clock. They are zero if unknown.
+	LastBeat time.Time `json:"-"`
+	Expires  time.Time `json:"-"`
 }
 
 // A ServiceAnnouncement is a service of an instance, with its load.
@@ -101,7 +106,7 @@ func (r *Registry) Present(ctx context.Context) (map[string]Announcement, error)
 	if err != nil {
 		return nil, backend.AsError(err)
 	}
-	r.forgetDead(ctx, raw)
+	beats := r.forgetDead(ctx, raw)
 	all := make(map[string]Announcement, len(raw))
 	for id, facts := range raw {
 		var n Announcement
@@ -109,10 +114,13 @@ func (r *Registry) Present(ctx context.Context) (map[string]Announcement, error)
 			r.Log.Debug("announcement ignored", "instance", id, "error", err)
 			continue
 		}
+		n.LastBeat, n.Expires = beats[id].at, beats[id].expires
 		all[id] = n
 	}
 	if !r.Observer {
-		all[r.App.ID] = r.facts()
+		n, beat := r.facts(), beats[r.App.ID]
+		n.LastBeat, n.Expires = beat.at, beat.expires
+		all[r.App.ID] = n
 	}
 	return all, nil
 }
@@ -127,23 +135,32 @@ func (r *Registry) HasWorker(ctx context.Context, queue string) (bool, error) {
 	return len(present) > 0, nil
 }
 
-// forgetDead removes the instances whose owners have ended, which the store knows before their announcements expire. If
-// the store is unavailable, it removes none.
-func (r *Registry) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
+// A lastBeat is when the last heartbeat of an instance was stored, and when its lease expires.
+type lastBeat struct{ at, expires time.Time }
+
+// forgetDead removes the instances whose owners have ended, which the store knows before their announcements expire,
+// and returns the last heartbeats of the others. If the store is unavailable, it removes none.
+func (r *Registry) forgetDead(ctx context.Context, present map[string]json.RawMessage) map[string]lastBeat {
 	if len(present) == 0 {
-		return
+		return nil
 	}
 	owners, err := r.Ports.Store.Owners(ctx)
 	if err != nil {
-		return
+		return nil
 	}
-	alive := map[string]bool{r.App.ID: true}
-	for owner := range owners {
-		alive[heartbeat.InstanceOf(owner)] = true
+	alive := map[string]lastBeat{r.App.ID: {}}
+	for owner, beat := range owners {
+		id := heartbeat.InstanceOf(owner)
+		last := alive[id]
+		if beat.At.After(last.at) {
+			last = lastBeat{beat.At, beat.At.Add(heartbeat.LeaseOf(owner))}
+		}
+		alive[id] = last
 	}
 	for id := range present {
-		if !alive[id] {
+		if _, ok := alive[id]; !ok {
 			delete(present, id)
 		}
 	}
+	return alive
 }
