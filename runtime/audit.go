@@ -14,7 +14,7 @@ type AuditEntry struct {
 	By       string    `json:"by"`
 	Reason   string    `json:"reason,omitempty"`
 	Action   string    `json:"action"`           // such as "task.stop", "queue.pause" or "job.disable"
-	Target   string    `json:"target"`           // a task, job or queue, or the query of a bulk change
+	Target   string    `json:"target"`           // a task, job, queue or method, or the query of a bulk change
 	Detail   string    `json:"detail,omitempty"` // such as the new limit; never a payload
 	Instance string    `json:"instance"`         // the App through which it was made
 	Error    string    `json:"error,omitempty"`  // why it failed; "" if it succeeded
@@ -51,6 +51,23 @@ func (a *App) Audit(ctx context.Context, q AuditQuery) (AuditPage, error) {
 		return err
 	})
 	return page, err
+}
+
+// A RecordFunc adds an entry to the audit log: action, target and detail are those of the [AuditEntry], and err is the
+// result of the action.
+type RecordFunc func(ctx context.Context, action, target, detail string, err error)
+
+// Recorder returns a function that records actions of users that no method of App records, such as calls and
+// submissions, in the audit log. What [App.Audit] says of recording applies. Without [By] the function does nothing. If
+// the options are invalid, or can't be recorded, Recorder returns an error: call it before the action.
+func (a *App) Recorder(opts ...ActionOption) (RecordFunc, error) {
+	c, act, err := a.acting(opts)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, action, target, detail string, err error) {
+		c.record(ctx, act, action, target, detail, err)
+	}, nil
 }
 
 // newAudit returns the audit log of a core, or nil if the backend does not support documents.

@@ -69,6 +69,15 @@ func (s JobSpec) internal() jobs.Spec {
 	}}
 }
 
+// Check returns the error that [App.PutJob] returns for the job whatever the state of the system, such as that of its
+// cron expression, its time zone or the name of its queue.
+func (s JobSpec) Check() error {
+	if err := s.checkPut(); err != nil {
+		return err
+	}
+	return s.internal().Check()
+}
+
 // checkJobs returns all errors in the declared jobs of workers.
 func checkJobs(workers []WorkerSpec) (errs []error) {
 	declared := map[string]string{}

@@ -10,7 +10,7 @@
 // # Changes
 //
 // Every method that changes something takes an [Action]: who makes the change and why. An Action with By is recorded
-// in the audit log: see [Reader.Audit]. Submissions and calls are not. A dry run reads the target and returns the errors that can be foreseen, such as
+// in the audit log: see [Reader.Audit]. A dry run reads the target and returns the errors that can be foreseen, such as
 // [af.ErrNotFound], and changes nothing.
 //
 // # Rights
@@ -80,9 +80,10 @@ type Reader interface {
 
 // A Writer is the part of an [API] that changes the system.
 type Writer interface {
-	// Submit stores a task and wakes a worker. Submissions are not in the audit log.
+	// Submit stores a task and wakes a worker. The audit log has the id and the queue, if the task was created.
 	Submit(ctx context.Context, s Submission, a Action) (Submitted, error)
-	// Call calls a method of a service and returns its results, a JSON object. Calls are not in the audit log.
+	// Call calls a method of a service and returns its results, a JSON object. The audit log has the method, and the code
+	// of an error.
 	Call(ctx context.Context, c Call, a Action) (json.RawMessage, error)
 	// Stop is [af.App.StopTask].
 	Stop(ctx context.Context, id string, a Action) error

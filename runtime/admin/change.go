@@ -37,6 +37,10 @@ func (d *direct) Submit(ctx context.Context, s Submission, a Action) (Submitted,
 	if a.DryRun {
 		return Submitted{ID: s.ID}, nil
 	}
+	record, err := d.app.Recorder(a.options()...)
+	if err != nil {
+		return Submitted{}, err
+	}
 	var done Submitted
 	opts := []af.SubmitOption{af.Created(&done.Created), af.Timeout(s.Timeout)}
 	if s.ID != "" {
@@ -66,9 +70,12 @@ func (d *direct) Submit(ctx context.Context, s Submission, a Action) (Submitted,
 	queue := af.NewVoidQueue[json.RawMessage](d.app, af.Worker{Name: s.Queue, Weight: 1})
 	id, err := queue.Submit(withMetadata(ctx, s.Metadata), s.Payload, opts...)
 	if err != nil {
+		record(ctx, actionSubmit, s.ID, s.Queue, err)
 		return Submitted{}, err
 	}
-	done.ID = id
+	if done.ID = id; done.Created {
+		record(ctx, actionSubmit, id, s.Queue, nil)
+	}
 	return done, nil
 }
 
@@ -86,12 +93,37 @@ func (d *direct) Call(ctx context.Context, c Call, a Action) (json.RawMessage, e
 	if a.DryRun {
 		return nil, d.checkMethod(ctx, c)
 	}
+	record, err := d.app.Recorder(a.options()...)
+	if err != nil {
+		return nil, err
+	}
 	if c.Timeout != 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
 	}
-	return d.app.Call(withMetadata(ctx, c.Metadata), c.Service, c.Method, args)
+	result, err := d.app.Call(withMetadata(ctx, c.Metadata), c.Service, c.Method, args)
+	record(ctx, actionCall, c.Service+"."+c.Method, "", withoutMessage(err))
+	return result, err
+}
+
+// The actions in the audit log that this package records. Package runtime records the others.
+const (
+	actionSubmit = "task.submit" // its detail is the queue
+	actionCall   = "service.call"
+)
+
+// withoutMessage returns an error with the code and the outcome of err only: the message of a service may repeat
+// arguments, which are not recorded.
+func withoutMessage(err error) error {
+	if err == nil {
+		return nil
+	}
+	outcome := af.OutcomeUnknown
+	if e, ok := asError(err); ok {
+		outcome = e.Outcome
+	}
+	return af.NewError(af.CodeOf(err), "the call failed").With(outcome)
 }
 
 // checkMethod returns an error if no instance serves a method.
@@ -270,12 +302,9 @@ func (d *direct) PutJob(ctx context.Context, j Job, a Action) error {
 	if j.ID == "" || j.Queue == "" || j.Cron == "" {
 		return refused(af.ErrInvalidArgument, "the job has no id, no queue or no cron expression")
 	}
+	var client af.TaskClient = d.app
 	if a.DryRun {
-		_, err := d.app.Job(ctx, j.ID)
-		if af.CodeOf(err) == af.ErrNotFound {
-			err = nil
-		}
-		return err
+		client = dryClient{d.app}
 	}
 	weight := 1
 	if j.Weight != nil {
@@ -294,9 +323,14 @@ func (d *direct) PutJob(ctx context.Context, j Job, a Action) error {
 	if j.Disabled {
 		opts = append(opts, af.Disabled())
 	}
-	queue := af.NewVoidQueue[json.RawMessage](d.app, af.Worker{Name: j.Queue, Weight: weight})
+	queue := af.NewVoidQueue[json.RawMessage](client, af.Worker{Name: j.Queue, Weight: weight})
 	return queue.Schedule(withMetadata(ctx, j.Metadata), j.ID, j.Cron, j.Payload, with(a, opts...)...)
 }
+
+// A dryClient checks jobs instead of putting them.
+type dryClient struct{ af.TaskClient }
+
+func (c dryClient) PutJob(_ context.Context, j af.JobSpec) error { return j.Check() }
 
 func (d *direct) RemoveJob(ctx context.Context, id string, a Action) error {
 	if a.DryRun {

@@ -53,7 +53,7 @@ func (c *client) do(ctx context.Context, r Route, args any) (*http.Response, err
 	var body io.Reader
 	target := c.base + Prefix + r.Path
 	if r.Method == http.MethodPost {
-		raw, err := json.Marshal(args)
+		raw, err := encode(args)
 		if err != nil {
 			return nil, invalid("encoding the arguments of %s: %w", r.Name, err)
 		}

@@ -31,14 +31,29 @@ func (*work) Run(ctx context.Context, n int) error {
 	return nil
 }
 
-// start returns an App with a worker.
-func start(t *testing.T) *af.App {
+type text struct {
+	Text string `json:"text"`
+}
+
+type echo struct{}
+
+// start returns an App with a worker and a service.
+func start(t *testing.T) *af.App { return startOn(t, memory.New()) }
+
+func startOn(t *testing.T, b af.Backend) *af.App {
 	t.Helper()
-	app, err := af.Open(t.Context(), memory.New())
+	app, err := af.Open(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	af.RegisterVoidWorker(app, numbers, &work{})
+	af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 2}, &echo{},
+		af.Bind(&af.Method[text, text]{Service: "echo", Name: "Say"},
+			func(_ context.Context, _ *echo, s text) (text, error) { return s, nil }),
+		af.Bind(&af.Method[text, text]{Service: "echo", Name: "Fail"},
+			func(_ context.Context, _ *echo, s text) (text, error) {
+				return s, af.NewError(af.ErrOutOfRange, "no such text: "+s.Text)
+			}))
 	if err := app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,245 +79,6 @@ func serve(t *testing.T, api admin.API, o adminhttp.Options) (admin.API, *httpte
 		t.Fatal(err)
 	}
 	return client, server
-}
-
-// The same calls have the same results and errors on an App, through a Guard, and over HTTP.
-func TestAPI(t *testing.T) {
-	for name, wrap := range map[string]func(*testing.T, admin.API) admin.API{
-		"direct": func(_ *testing.T, api admin.API) admin.API { return api },
-		"guard": func(_ *testing.T, api admin.API) admin.API {
-			return admin.Guard(api, admin.User{Name: "ann", Rights: admin.AllRights()})
-		},
-		"http": func(t *testing.T, api admin.API) admin.API {
-			client, _ := serve(t, api, adminhttp.Options{Authorize: adminhttp.Anyone})
-			return client
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			app := start(t)
-			testAPI(t, app, wrap(t, admin.New(app)))
-		})
-	}
-}
-
-func testAPI(t *testing.T, app *af.App, api admin.API) {
-	ctx := t.Context()
-	act := admin.Action{By: "ann", Reason: "a test"}
-	code := func(what string, err error, want af.Code, outcome af.Outcome) {
-		t.Helper()
-		var e *af.Error
-		if !errors.As(err, &e) || e.Code != want || e.Outcome != outcome || e.Message == "" {
-			t.Errorf("%s: got %#v, want %s, %v", what, err, want, outcome)
-		}
-	}
-	ok := func(what string, err error) {
-		t.Helper()
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-
-	dry, err := api.Submit(ctx, admin.Submission{Queue: "numbers", Payload: []byte("1"), ID: "a/b ?"},
-		admin.Action{DryRun: true})
-	if err != nil || dry.Created || dry.ID != "a/b ?" {
-		t.Errorf("dry run: %+v, %v", dry, err)
-	}
-	for _, created := range []bool{true, false} {
-		got, err := api.Submit(ctx, admin.Submission{Queue: "numbers", Payload: []byte("1"), ID: "a/b ?",
-			Metadata: af.Metadata{"tenant": "x"}}, act)
-		if err != nil || got.ID != "a/b ?" || got.Created != created {
-			t.Errorf("submitted %+v, %v", got, err)
-		}
-	}
-	if _, err := app.WaitTask(ctx, "a/b ?"); err != nil {
-		t.Fatal(err)
-	}
-	task, err := api.Task(ctx, "a/b ?")
-	if err != nil || task.Status != af.StatusSuccess || task.Metadata["tenant"] != "x" || string(task.Payload) != "1" {
-		t.Errorf("%+v, %v", task, err)
-	}
-	_, err = api.Task(ctx, "none")
-	code("Task", err, af.ErrNotFound, af.OutcomeUnknown)
-	_, err = api.Submit(ctx, admin.Submission{Payload: []byte("1")}, act)
-	code("Submit", err, af.ErrInvalidArgument, af.OutcomeNotSent)
-	_, err = api.Submit(ctx, admin.Submission{Queue: "numbers", Payload: []byte("1"), Delay: -1}, act)
-	code("Submit", err, af.ErrInvalidArgument, af.OutcomeNotSent)
-	code("RunNow", api.RunNow(ctx, "a/b ?", admin.Action{DryRun: true}), af.ErrFailedPrecondition, af.OutcomeNotSent)
-
-	bad, err := api.Submit(ctx, admin.Submission{Queue: "numbers", Payload: []byte("-1")}, act)
-	ok("Submit", err)
-	if _, err := app.WaitTask(ctx, bad.ID); err != nil {
-		t.Fatal(err)
-	}
-	q := af.TaskQuery{Queue: "numbers", Statuses: []af.Status{af.StatusFailed, af.StatusStopped}, Limit: 10,
-		After: time.Now().Add(-time.Hour), Sort: af.TasksByEnd}
-	page, err := api.Tasks(ctx, q)
-	if err != nil || len(page.Tasks) != 1 || page.Tasks[0].ID != bad.ID || page.Tasks[0].Error.Code != af.ErrOutOfRange {
-		t.Errorf("%+v, %v", page, err)
-	}
-	want, err := app.Tasks(ctx, q)
-	if err != nil || !reflect.DeepEqual(page, want) {
-		t.Errorf("got %+v, want %+v, %v", page, want, err)
-	}
-	_, err = api.Tasks(ctx, af.TaskQuery{Limit: -1})
-	code("Tasks", err, af.ErrInvalidArgument, af.OutcomeNotSent)
-	id, err := api.Retry(ctx, admin.Retry{ID: bad.ID, Payload: []byte("2")}, act)
-	if err != nil || id == "" {
-		t.Errorf("%q, %v", id, err)
-	}
-	if retried, err := app.WaitTask(ctx, id); err != nil || string(retried.Payload) != "2" {
-		t.Errorf("%v, %v", retried, err)
-	}
-
-	later, err := api.Submit(ctx, admin.Submission{Queue: "numbers", Payload: []byte("3"), Delay: time.Hour}, act)
-	ok("Submit", err)
-	ok("Reweigh", api.Reweigh(ctx, later.ID, 7, act))
-	if task, err := app.GetTask(ctx, later.ID); err != nil || task.Weight != 7 {
-		t.Errorf("weight %d, %v", task.Weight, err)
-	}
-	bulk, err := api.StopTasks(ctx, af.TaskQuery{Queue: "numbers", Statuses: []af.Status{af.StatusPending,
-		af.StatusWaiting}}, admin.Action{By: "ann", DryRun: true})
-	if err != nil || bulk.Matched != 1 || bulk.Changed != 1 {
-		t.Errorf("%+v, %v", bulk, err)
-	}
-	ok("Stop", api.Stop(ctx, later.ID, act))
-	if task, err := app.WaitTask(ctx, later.ID); err != nil || task.Status != af.StatusStopped {
-		t.Errorf("%v, %v", task, err)
-	}
-	code("Stop", api.Stop(ctx, "none", act), af.ErrNotFound, outcomeOf(app.StopTask(ctx, "none")))
-	ok("Delete", api.Delete(ctx, later.ID, act))
-
-	ok("Pause", api.Pause(ctx, "numbers", act))
-	ok("SetMax", api.SetMax(ctx, admin.Limit{Queue: "numbers", Max: 1}, act))
-	limits, err := app.QueueLimits(ctx, "numbers")
-	if err != nil || !limits.Paused || limits.Max == nil || *limits.Max != 1 {
-		t.Errorf("%+v, %v", limits, err)
-	}
-	ok("Resume", api.Resume(ctx, "numbers", act))
-	ok("ResetMax", api.ResetMax(ctx, "numbers", "", act))
-
-	ok("PutJob", api.PutJob(ctx, admin.Job{ID: "j", Cron: "0 0 * * *", Queue: "numbers", Payload: []byte("1"),
-		Zone: "Europe/Berlin", Overlap: af.OverlapSkip}, act))
-	ok("DisableJob", api.DisableJob(ctx, "j", act))
-	job, err := api.Job(ctx, "j")
-	wantJob, werr := app.Job(ctx, "j")
-	if err != nil || werr != nil || !reflect.DeepEqual(job, wantJob) || !job.Disabled {
-		t.Errorf("got %+v, %v, want %+v, %v", job, err, wantJob, werr)
-	}
-	disabled := true
-	if jobs, err := api.Jobs(ctx, af.JobQuery{Prefix: "j", Disabled: &disabled}); err != nil || len(jobs.Jobs) != 1 {
-		t.Errorf("%+v, %v", jobs, err)
-	}
-	ok("EnableJob", api.EnableJob(ctx, "j", act))
-	if id, err := api.RunJob(ctx, "j", act); err != nil || id == "" {
-		t.Errorf("%q, %v", id, err)
-	}
-	if fires, err := api.Fires(ctx, af.FireQuery{Job: "j"}); err != nil || len(fires.Fires) != 1 {
-		t.Errorf("%+v, %v", fires, err)
-	}
-	ok("RemoveJob", api.RemoveJob(ctx, "j", act))
-	code("Job", func() error { _, err := api.Job(ctx, "j"); return err }(), af.ErrNotFound,
-		outcomeOf(func() error { _, err := app.Job(ctx, "j"); return err }()))
-
-	_, err = api.Call(ctx, admin.Call{Service: "none", Method: "None"}, act)
-	code("Call", err, af.ErrUnavailable, af.OutcomeNotSent)
-	if workers, err := api.Workers(ctx, af.WorkerQuery{Queue: "numbers"}); err != nil || len(workers.Workers) != 1 {
-		t.Errorf("%+v, %v", workers, err)
-	}
-	audit, err := api.Audit(ctx, af.AuditQuery{Action: "task.stop"})
-	if err != nil || len(audit.Entries) == 0 || audit.Entries[0].Reason != "a test" {
-		t.Errorf("%+v, %v", audit, err)
-	}
-	if o, err := api.Overview(ctx); err != nil || !o.Health.Ready || o.Instances != 1 {
-		t.Errorf("%+v, %v", o, err)
-	}
-	testTree(t, app, api)
-	testWatch(t, app, api)
-}
-
-func testTree(t *testing.T, app *af.App, api admin.API) {
-	t.Helper()
-	ctx := t.Context()
-	q := af.NewVoidQueue[int](app, af.Worker{Name: "unserved", Weight: 1})
-	root, err := q.Submit(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	children, err := q.Subtasks(ctx, root, make([]int, 3), af.RunNow(), af.Batch("b"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, child := range children {
-		want = append(want, "1 "+child)
-		if i == 1 {
-			below, err := q.Subtasks(ctx, child, make([]int, 2), af.RunNow(), af.Batch("b"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			want = append(want, "2 "+below[0], "2 "+below[1])
-		}
-	}
-	for _, limit := range []int{1, 2, 100} {
-		var got []string
-		for tq := (admin.TreeQuery{ID: root, Limit: limit}); ; {
-			page, err := api.Tree(ctx, tq)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, n := range page.Nodes {
-				got = append(got, fmt.Sprint(n.Depth, " ", n.Task.ID))
-				if n.Counts != nil && n.Counts[af.StatusPending].N+n.Counts[af.StatusWaiting].N != 2 {
-					t.Errorf("%+v", n.Counts)
-				}
-			}
-			if tq.Cursor = page.Cursor; tq.Cursor == "" {
-				break
-			}
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("pages of %d: got %q, want %q", limit, got, want)
-		}
-	}
-}
-
-func testWatch(t *testing.T, app *af.App, api admin.API) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	ids := map[string]bool{}
-	id := ""
-	for tick, err := range api.Watch(ctx, admin.WatchQuery{Kinds: []admin.Kind{admin.KindTasks}}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if tick.Kind == admin.KindStart {
-			if id, err = af.NewVoidQueue[int](app, numbers).Submit(ctx, 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, i := range tick.IDs {
-			ids[i] = true
-		}
-		if ids[id] {
-			break
-		}
-	}
-	if id == "" || !ids[id] {
-		t.Errorf("no tick for %q", id)
-	}
-	for _, err := range api.Watch(ctx, admin.WatchQuery{Kinds: []admin.Kind{"x"}}) {
-		if af.CodeOf(err) != af.ErrInvalidArgument {
-			t.Errorf("unknown kind: %v", err)
-		}
-	}
-}
-
-func outcomeOf(err error) af.Outcome {
-	if e, ok := errors.AsType[*af.Error](err); ok {
-		return e.Outcome
-	}
-	return af.OutcomeUnknown
 }
 
 // A request that changes something is refused before its body is read, its path is known or its method is right.

@@ -137,6 +137,15 @@ func decode[A any](w http.ResponseWriter, r *http.Request) (args A, err error) {
 	return args, nil
 }
 
+// encode returns a value as JSON. Payloads in it keep their characters: json.Marshal would escape <, > and & in them.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}
+
 func (rt *route[A, R]) serve(_ *handler, api admin.API, w http.ResponseWriter, r *http.Request) {
 	args, err := decode[A](w, r)
 	if err != nil {
@@ -148,7 +157,7 @@ func (rt *route[A, R]) serve(_ *handler, api admin.API, w http.ResponseWriter, r
 		writeError(w, err)
 		return
 	}
-	body, err := json.Marshal(result)
+	body, err := encode(result)
 	if err != nil {
 		writeError(w, af.Errorf(af.ErrInternal, "encoding the answer: %w", err))
 		return

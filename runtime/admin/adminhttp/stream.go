@@ -116,7 +116,7 @@ type events struct {
 
 // event sends a value, which is JSON without newlines. It reports whether the client still reads.
 func (e *events) event(name string, value any) bool {
-	body, err := json.Marshal(value)
+	body, err := encode(value)
 	if err != nil {
 		name = "error"
 		body, _ = json.Marshal(problemOf(af.Errorf(af.ErrInternal, "encoding an event: %w", err))) // texts and numbers
