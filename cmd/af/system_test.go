@@ -17,32 +17,42 @@ import (
 	"github.com/afgen/afgen/runtime/backend/auto"
 )
 
-// system is a program for the scripts: an App on what config.yaml selects, with workers that behave as their names say.
-// It writes a file when it is ready: with its URL if $OVER is http, else empty.
+// A program is a program for the scripts: an App on what config.yaml selects, with workers that behave as their names
+// say, and the service calc. It writes a file when it is ready: with its URL if $OVER is http, else empty.
+type program struct {
+	queues, ready, token, ip, version string
+	readOnly                          bool
+}
+
+// system runs a program.
 func system() {
-	queues := flag.String("queues", "mail,poison,flaky,hold,hang", "run the workers of these queues")
-	ready := flag.String("ready", "ready", "the file to write")
-	token := flag.String("token", "", "the token that HTTP requests need")
-	readOnly := flag.Bool("read-only", false, "HTTP requests may only read")
+	var p program
+	flag.StringVar(&p.queues, "queues", "mail,poison,flaky,hold,hang", "run the workers of these queues, or of steps")
+	flag.StringVar(&p.ready, "ready", "ready", "the file to write")
+	flag.StringVar(&p.token, "token", "", "the token that HTTP requests need")
+	flag.StringVar(&p.ip, "ip", "192.0.2.1", "the address of the instance")
+	flag.StringVar(&p.version, "version", "v1", "the version of the instance")
+	flag.BoolVar(&p.readOnly, "read-only", false, "HTTP requests may only read")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := serve(ctx, strings.Split(*queues, ","), *ready, *token, *readOnly); err != nil {
+	if err := p.serve(ctx); err != nil {
 		slog.Error("system", "error", err)
 		os.Exit(1)
 	}
 }
 
-func serve(ctx context.Context, queues []string, ready, token string, readOnly bool) error {
+func (p *program) serve(ctx context.Context) error {
 	cfg, err := auto.Load("config.yaml")
 	if err != nil {
 		return err
 	}
-	app, err := af.Open(ctx, auto.From(cfg))
+	app, err := af.Open(ctx, auto.From(cfg), af.IP(p.ip), af.Version(p.version))
 	if err != nil {
 		return err
 	}
-	for _, queue := range queues {
+	registerCalc(app)
+	for queue := range strings.SplitSeq(p.queues, ",") {
 		if run := behaviors[queue]; run != nil {
 			w := af.Worker{Name: queue, Type: queue, Max: 2, Weight: 1}
 			af.RegisterVoidWorker(app, w, &worker{run})
@@ -54,12 +64,12 @@ func serve(ctx context.Context, queues []string, ready, token string, readOnly b
 	url := ""
 	if os.Getenv("OVER") == "http" {
 		user := admin.User{Name: "ann", Rights: admin.AllRights()}
-		if readOnly {
+		if p.readOnly {
 			user.Rights = admin.ReadOnly()
 		}
 		handler, err := adminhttp.Handler(admin.New(app), adminhttp.Options{
 			Authorize: func(r *http.Request) (admin.User, error) {
-				if token != "" && r.Header.Get("Authorization") != "Bearer "+token {
+				if p.token != "" && r.Header.Get("Authorization") != "Bearer "+p.token {
 					return admin.User{}, af.NewError(af.ErrUnauthenticated, "a token is needed")
 				}
 				return user, nil
@@ -72,7 +82,7 @@ func serve(ctx context.Context, queues []string, ready, token string, readOnly b
 		defer server.Close()
 		url = server.URL
 	}
-	if err := writeFile(ready, url); err != nil {
+	if err := writeFile(p.ready, url); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -110,7 +120,44 @@ var behaviors = map[string]behavior{
 		<-ctx.Done()
 		return context.Cause(ctx)
 	},
+	"steps": func(ctx context.Context, _ json.RawMessage) error { // makes a step and waits
+		if err := af.TaskFrom(ctx).Progress(ctx, map[string]int{"done": 1, "of": 3}); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	},
 	"hang": func(context.Context, json.RawMessage) error { // whatever happens to its context
 		select {}
 	},
+}
+
+// The service calc, as generated code has it.
+type (
+	calc     struct{}
+	operands struct {
+		X int `json:"x"`
+		Y int `json:"y"`
+	}
+	quotients struct {
+		Quotient  int `json:"quotient"`
+		Remainder int `json:"remainder"`
+	}
+)
+
+func (*calc) Div(_ context.Context, x, y int) (int, int, error) {
+	if y == 0 {
+		return 0, 0, af.NewError(af.ErrInvalidArgument, "division by zero")
+	}
+	return x / y, x % y, nil
+}
+
+func registerCalc(app *af.App) {
+	div := af.Method[operands, quotients]{Service: "calc", Name: "Div", Fingerprint: "c0ffee",
+		Signature: "Div(x int, y int) (quotient int, remainder int)"}
+	af.RegisterService(app, af.Service{Name: "calc", Type: "Calc", Concurrency: 2}, &calc{},
+		af.Bind(&div, func(ctx context.Context, c *calc, in operands) (out quotients, err error) {
+			out.Quotient, out.Remainder, err = c.Div(ctx, in.X, in.Y)
+			return out, err
+		}))
 }
