@@ -26,6 +26,8 @@ var arrows = []row{
 	{"cmd/af/internal/cli", []string{"cmd/af/internal/doctor", "cmd/af/internal/text", "runtime", "runtime/admin",
 		"runtime/admin/adminhttp", "runtime/admin/filter", "runtime/backend/auto", "runtime/backend/embedded"},
 		[]string{"github.com/spf13/cobra", "github.com/schollz/progressbar/v3", "golang.org/x/term"}},
+	{"cmd/af/internal/oncall", []string{"cmd/af/internal/cli", "cmd/af/internal/text", "runtime", "runtime/admin",
+		"runtime/admin/adminhttp"}, nil},
 	{"cmd/af/internal/doctor", []string{"cmd/af/internal/text", "runtime", "runtime/admin"},
 		[]string{"github.com/shirou/gopsutil/v4"}},
 	{"cmd/af/internal/text", []string{"runtime"}, []string{"github.com/rivo/uniseg"}},

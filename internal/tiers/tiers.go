@@ -34,7 +34,8 @@ type step struct {
 
 // serverPackages are the packages whose tests need servers.
 var serverPackages = regexp.MustCompile(
-	`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers))$`)
+	`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers)|` +
+		`cmd/af/internal/oncall/overservers)$`)
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
 var driverPackages = regexp.MustCompile(
@@ -96,12 +97,13 @@ func adapters(name string, env ...string) []lane {
 // untimed are tests of all three servers in which no duration counts.
 const untimed = "^(TestStormOfJobsTakesFewCommands|TestTLSAndMinimalPermissions|TestChaosKeepsPromises|" +
 	"TestStartingUnderMemoryAlarm|TestProcessKilledInTransactionSubmitsNothing|TestDeploysChargeNothing|" +
-	"TestJobsOverTheServers|TestCallsTasksAndSubtasksCrossTheServers)$"
+	"TestJobsOverTheServers|TestCallsTasksAndSubtasksCrossTheServers|TestNightOnServers)$"
 
 // together is the suite of all three servers: the untimed tests, and the others. These measure how soon tasks run again
 // after a failure, so nothing else runs at the same time.
 func together(name string, env ...string) (inParallel, alone step) {
-	suite := step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
+	suite := step{name: name, packages: only("runtime/backend/servers", "cmd/af/internal/oncall/overservers"), race: true,
+		env: env}
 	inParallel, alone = suite, suite
 	inParallel.flags, alone.flags = []string{"-run=" + untimed}, []string{"-skip=" + untimed}
 	return inParallel, alone

@@ -163,7 +163,7 @@ func TestChecks(t *testing.T) {
 		{"health", func(s *system) {
 			s.overview.Health.Conditions[0] = af.Condition{Name: "redis", Mode: "without-redis", Since: ago(time.Minute),
 				Cause: "connection refused", Lost: "RequireWorker"}
-		}, "redis is down for 1m00s, mode without-redis: connection refused", "docs/servers.md"},
+		}, "degraded mode without-redis for 1m00s: connection refused; lost: RequireWorker", "docs/servers.md"},
 		{"health", func(s *system) { s.overview.Health.Ready, s.overview.Health.Reason = false, "stopping" },
 			"not ready: stopping", ""},
 		{"results", func(s *system) { s.overview.Health.Unwritten, s.overview.Health.UnwrittenSince = 3, ago(time.Second) },

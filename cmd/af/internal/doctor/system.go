@@ -30,8 +30,7 @@ func (f *facts) health() (found []Finding) {
 	for i := range h.Conditions {
 		if c := &h.Conditions[i]; !c.Up {
 			found = append(found, problem("docs/servers.md describes the degraded modes.",
-				"%s is down for %s, mode %s: %s; lost: %s", c.Name, text.Duration(max(f.here.Sub(c.Since), 0)), c.Mode, c.Cause,
-				c.Lost))
+				"degraded mode %s for %s: %s; lost: %s", c.Mode, text.Duration(max(f.here.Sub(c.Since), 0)), c.Cause, c.Lost))
 		}
 	}
 	if len(found) == 0 && !h.Ready {

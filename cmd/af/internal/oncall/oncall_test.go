@@ -1,0 +1,19 @@
+package oncall_test
+
+import (
+	"flag"
+	"path/filepath"
+	"testing"
+
+	"github.com/afgen/afgen/cmd/af/internal/oncall"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+var update = flag.Bool("update", false, "write the answers to docs/operations.md")
+
+// The night on one file. Package overservers has it on servers.
+func TestNightOnFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "af.db")
+	document := filepath.FromSlash("../../../../docs/operations.md")
+	oncall.Play(t, embedded.File(file), []string{"-file", file}, document, *update)
+}

@@ -1,0 +1,178 @@
+package oncall
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/cmd/af/internal/cli"
+	"github.com/afgen/afgen/cmd/af/internal/text"
+	af "github.com/afgen/afgen/runtime"
+)
+
+// A question is what the engineer on call asks, and the one command that answers it.
+type question struct {
+	asks    string
+	command string
+	answers []string // texts in the answer, as soon as instances have announced what they know
+	code    int
+	varies  bool // the answer depends on the backend, and on who answers
+}
+
+// questions are those of the document, in its order. $REPORT is the task of the job nightly.
+var questions = []question{
+	{"What is wrong?", "af doctor", []string{
+		"slots-lost", `queue "thumbnails" has 1 waiting task`, "abandoned handler", "v1.4.0", "nightly", "prices",
+		"problems"}, 1, true},
+	{"Which queues are affected?", "af queues", []string{"no worker", "paused"}, 0, false},
+}
+
+// Play plays the night on a backend. flags select the system; the questions are asked with them, and once more through
+// the HTTP API of an instance. With a document the answers are compared with those in it, or written to it if update is
+// set. The shop runs until the test ends.
+func Play(t *testing.T, b af.Backend, flags []string, document string, update bool) *Shop {
+	t.Helper()
+	s := newShop(t, b)
+	for _, over := range []struct {
+		name  string
+		flags []string
+	}{{"direct", flags}, {"http", []string{"-url", s.url}}} {
+		var answers []string
+		for _, q := range questions {
+			answers = append(answers, s.ask(over.name, q, over.flags))
+		}
+		switch {
+		case document == "":
+		case update && over.name == "direct":
+			s.write(document, answers)
+		default:
+			s.compare(over.name, document, answers)
+		}
+	}
+	return s
+}
+
+// Ask asks for a command over the HTTP API of an instance, until the answer has all texts.
+func (s *Shop) Ask(command string, code int, answers ...string) {
+	s.Helper()
+	s.ask("http", question{command: command, answers: answers, code: code}, []string{"-url", s.url})
+}
+
+// shown returns a command with the ids of the night.
+func (s *Shop) shown(command string) string { return strings.ReplaceAll(command, "$REPORT", s.report) }
+
+// ask runs a command until its answer is complete, and returns it.
+func (s *Shop) ask(over string, q question, flags []string) (answer string) {
+	s.Helper()
+	args := append(strings.Fields(s.shown(q.command))[1:], flags...)
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		var out, errs bytes.Buffer
+		code := cli.Run(s.Context(), args, cli.Environment{
+			In: strings.NewReader(""), Out: text.Printer{Writer: &out, Width: 110}, Err: text.Printer{Writer: &errs},
+			Getenv: func(string) string { return "" }, Now: time.Now,
+		})
+		missing := ""
+		for _, want := range q.answers {
+			if !strings.Contains(out.String(), want) {
+				missing = want
+				break
+			}
+		}
+		if missing == "" && code == q.code {
+			return out.String()
+		}
+		if time.Since(begun) > patience {
+			s.Fatalf("%s: %s: code %d, no %q in\n%s%s", over, q.command, code, missing, &out, &errs)
+		}
+	}
+}
+
+// The section of the document.
+const (
+	sectionBegin = "<!-- a night on call: go test ./cmd/af/internal/oncall -update -->\n\n"
+	sectionEnd   = "<!-- end of the night -->\n"
+)
+
+// section returns the beginning of a document, the section, and the rest.
+func section(t *testing.T, file string) (before, text, after string) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(raw), sectionBegin)
+	text, after, closed := strings.Cut(rest, sectionEnd)
+	if !found || !closed {
+		t.Fatalf("%s has no section between %q and %q", file, sectionBegin, sectionEnd)
+	}
+	return before + sectionBegin, text, sectionEnd + after
+}
+
+// block returns a question and its answer as the document has it.
+func (s *Shop) block(q question, answer string) string {
+	return fmt.Sprintf("**%s**\n\n```\n$ %s\n%s```\n\n", q.asks, s.shown(q.command), answer)
+}
+
+// write writes answers to a document.
+func (s *Shop) write(file string, answers []string) {
+	s.Helper()
+	before, _, after := section(s.T, file)
+	var b strings.Builder
+	for i, answer := range answers {
+		b.WriteString(s.block(questions[i], answer))
+	}
+	if err := os.WriteFile(file, []byte(before+b.String()+after), 0o644); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// compare compares answers with those in a document.
+func (s *Shop) compare(over, file string, answers []string) {
+	s.Helper()
+	_, text, _ := section(s.T, file)
+	onServers := s.web.Health().Backend != "embedded"
+	for i, answer := range answers {
+		q := questions[i]
+		if q.varies && (onServers || over != "direct") {
+			continue
+		}
+		if got := normal(s.block(q, answer)); !strings.Contains(normal(text), got) {
+			s.Errorf("over %s, %s has another answer to %q. It is now\n%s\nIf that is right, run: "+
+				"go test ./cmd/af/internal/oncall -update\nCompared was\n%s", over, file, q.asks, s.block(q, answer), got)
+		}
+	}
+}
+
+// What differs from night to night.
+var variable = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`\b[0-9A-Z]{26}\b`), "ID"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d+)?)?( ?[+-]\d\d:\d\d|Z)?`), "TIME"},
+	{regexp.MustCompile(`\b\d\d:\d\d(:\d\d(\.\d+)?)?\b`), "TIME"},
+	{regexp.MustCompile(`\b(in )?(\d+(\.\d+)?(µs|ms|s|m|h|d)(\d\d)?)+\b`), "DURATION"},
+	{regexp.MustCompile(`( )-( |$)`), " DURATION "}, // none, in a table
+	{regexp.MustCompile(`\b\d+ due times?`), "N due times"},
+	{regexp.MustCompile(`[ \t]+`), " "},
+}
+
+// normal returns a text without what differs, as one line: lines are wrapped at the width of the terminal. Of equal lines that
+// follow each other it has one: a job may have skipped several due times.
+func normal(s string) string {
+	var out []string
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		for _, v := range variable {
+			line = v.pattern.ReplaceAllString(line, v.with)
+		}
+		if line = strings.TrimSpace(line); line != "" && (len(out) == 0 || out[len(out)-1] != line) {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, " ")
+}
