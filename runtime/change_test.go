@@ -303,3 +303,30 @@ func TestTaskNamesItsInstance(t *testing.T) {
 		}
 	})
 }
+
+// A program records actions of its own, with By and if they were made or their result is unknown.
+func TestRecorder(t *testing.T) {
+	app := openStarted(t, memory.New())
+	ctx := t.Context()
+	for _, err := range []error{
+		nil, af.NewError(af.ErrNotFound, "no such page"),
+		af.NewError(af.ErrUnavailable, "not sent").With(af.OutcomeNotSent), // nothing was done
+	} {
+		record := must(app.Recorder(af.By("ann"), af.Reason("a test")))(t)
+		record(ctx, "page.edit", "start", "2 lines", err)
+		record = must(app.Recorder())(t)
+		record(ctx, "page.edit", "start", "2 lines", err)
+	}
+	if _, err := app.Recorder(af.By(strings.Repeat("x", 201))); af.CodeOf(err) != af.ErrInvalidArgument {
+		t.Errorf("a name of 201 bytes: %v", err)
+	}
+	page := must(app.Audit(ctx, af.AuditQuery{Action: "page.edit"}))(t)
+	if len(page.Entries) != 2 {
+		t.Fatalf("%+v", page)
+	}
+	failed, made := page.Entries[0], page.Entries[1]
+	if made.By != "ann" || made.Reason != "a test" || made.Target != "start" || made.Detail != "2 lines" || made.Error != "" ||
+		!strings.Contains(failed.Error, "no such page") {
+		t.Errorf("%+v", page)
+	}
+}

@@ -161,8 +161,8 @@ var variable = []struct {
 	{regexp.MustCompile(`[ \t]+`), " "},
 }
 
-// normal returns a text without what differs, as one line: lines are wrapped at the width of the terminal. Of equal lines that
-// follow each other it has one: a job may have skipped several due times.
+// normal returns a text without what differs, as one line: lines are wrapped at the width of the terminal. Of equal lines
+// that follow each other it has one: a job may have skipped several due times.
 func normal(s string) string {
 	var out []string
 	for line := range strings.Lines(s) {
