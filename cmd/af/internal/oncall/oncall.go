@@ -119,7 +119,7 @@ func newShop(t *testing.T, b af.Backend) *Shop {
 	s.submit("mails", "mail-1", `"bo@example.com"`)
 	s.submit("imports", "import-1", `{"file":"prices.csv"}`)
 	s.submit("thumbnails", "thumb-1", `{"photo":81}`)
-	s.must(s.web.PauseQueue(s.Context(), "invoices", af.By("ann"), af.Reason("wrong prices, until the import succeeds")))
+	s.must(s.web.PauseQueue(s.Context(), "invoices", af.By("ann"), af.Reason("wrong prices")))
 	s.until("the pause is applied", func() bool {
 		page, err := s.web.Workers(s.Context(), af.WorkerQuery{Queue: "invoices"})
 		return err == nil && len(page.Workers) == 1 && page.Workers[0].Applied == 0
