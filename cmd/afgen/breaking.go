@@ -10,7 +10,7 @@ import (
 
 	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/contract"
-	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 const longBreaking = `Breaking compares the code with older contracts. It reports changes that break running
@@ -119,7 +119,7 @@ func parseAllow(flags []string) (map[string]string, error) {
 			return nil, fmt.Errorf("-allow %s: write RULE=NAME", f)
 		}
 		if _, ok := contract.LookupRule(rule); !ok {
-			near, _ := diag.Suggest(rule, contract.RuleIDs())
+			near, _ := suggest.Nearest(rule, contract.RuleIDs())
 			return nil, fmt.Errorf("-allow %s: unknown rule %s; did you mean %s?", f, rule, near)
 		}
 		allow[name+" "+rule] = "-allow " + f

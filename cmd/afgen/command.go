@@ -23,6 +23,7 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/manifest"
 	"github.com/afgen/afgen/gen/scan"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // Exit codes.
@@ -181,7 +182,7 @@ func suggestCommand(patterns []string) error {
 	commands := []string{
 		"generate", "check", "breaking", "list", "explain", "init", "version", "help", "directives", "completion",
 	}
-	if near, ok := diag.Suggest(patterns[0], commands); ok {
+	if near, ok := suggest.Nearest(patterns[0], commands); ok {
 		return fmt.Errorf("unknown command %q; did you mean %q? (for a package in this directory, write ./%[1]s)",
 			patterns[0], near)
 	}
@@ -310,7 +311,7 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	}
 	e, ok := diag.Lookup(diag.Code(name))
 	if !ok {
-		if near, ok := diag.Suggest(name, contract.RuleIDs()); ok {
+		if near, ok := suggest.Nearest(name, contract.RuleIDs()); ok {
 			return fmt.Errorf("unknown rule %s; did you mean %s?", args[0], near)
 		}
 		return fmt.Errorf("unknown diagnostic or rule %s; run afgen explain for a list", args[0])

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // A token is one argument as written, not yet looked up in the table. Its positions are offsets in the line.
@@ -219,7 +220,7 @@ func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 			return i
 		}
 	}
-	_, near := diag.Suggest(t.key, spec.keyNames())
+	_, near := suggest.Nearest(t.key, spec.keyNames())
 	_, named := spec.Key("name")
 	switch {
 	case near:
@@ -233,7 +234,7 @@ func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 	for last+1 < len(tokens) {
 		n := tokens[last+1]
 		_, isKey := spec.Key(n.key)
-		if _, near := diag.Suggest(n.key, spec.keyNames()); n.pair || n.fault != "" || isKey || near {
+		if _, near := suggest.Nearest(n.key, spec.keyNames()); n.pair || n.fault != "" || isKey || near {
 			break
 		}
 		last++

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // alsoCalled has synonyms of keys, by key, such as names that other systems use. They are too different to be found as
@@ -38,5 +38,5 @@ func (s Spec) near(key string) (string, bool) {
 			return k.Name, true
 		}
 	}
-	return diag.Suggest(key, s.keyNames())
+	return suggest.Nearest(key, s.keyNames())
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // Scan parses one comment that begins at pos. line is its source text from // or /* on. Scan reports in is whether the
@@ -207,7 +208,7 @@ func (s *scanner) unknown(h heading) *Directive {
 		s.report(diag.Misspelt, 0, h.end, "//af: is followed by no directive", hint)
 		return nil
 	}
-	near, ok := diag.Suggest(h.word, all)
+	near, ok := suggest.Nearest(h.word, all)
 	if !ok {
 		s.report(diag.Misspelt, h.at, h.end, "unknown directive //af:"+clip(s.line[h.at:h.end]), hint)
 		return nil
@@ -222,7 +223,7 @@ func (s *scanner) unknown(h heading) *Directive {
 func (s *scanner) meant(h heading) (d *Directive, is bool, problems diag.List) {
 	spec, known := Lookup(strings.ToLower(h.word))
 	if !known && !blank(s.line[h.at-1]) {
-		near, _ := diag.Suggest(h.word, names())
+		near, _ := suggest.Nearest(h.word, names())
 		spec, _ = Lookup(near)
 	}
 	text := h.block() || h.spaced()

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // A fault describes why a value is invalid. Its problem is the text after `key="value"`. If width isn't 0, the fault is
@@ -91,7 +92,7 @@ func (k Key) choice(text string) (any, *fault) {
 		return text, nil
 	}
 	hint := "write " + join(k.Name+"=", k.Choices, "or")
-	if near, ok := diag.Suggest(text, k.Choices); ok {
+	if near, ok := suggest.Nearest(text, k.Choices); ok {
 		hint = "did you mean " + k.Name + "=" + near + "?"
 	}
 	return nil, bad("is not "+join("", k.Choices, "or"), or(commaHint(text), hint))

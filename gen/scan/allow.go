@@ -7,6 +7,7 @@ import (
 	"github.com/afgen/afgen/gen/contract"
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // annotateAllow applies an //af:allow directive, or reports a problem.
@@ -24,7 +25,7 @@ func (sc *scanner) annotateAllow(u *unit, n note) {
 	if _, ok := contract.LookupRule(allow.Rule); !ok {
 		rule, _ := d.Arg("rule")
 		hint := "docs/breaking.md lists the rules; afgen breaking prints the rule of each finding"
-		if near, ok := diag.Suggest(allow.Rule, contract.RuleIDs()); ok {
+		if near, ok := suggest.Nearest(allow.Rule, contract.RuleIDs()); ok {
 			hint = "did you mean " + near + "?"
 		}
 		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.UnknownRule, Pos: rule.Pos, Width: rule.Width,

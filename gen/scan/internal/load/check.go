@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
 // A checkState detects import cycles.
@@ -238,7 +239,7 @@ func (u *Unit) suggest(msg string) string {
 	if !ok || strings.Contains(name, ".") {
 		return ""
 	}
-	near, ok := diag.Suggest(name, slices.Sorted(maps.Keys(u.typeNames())))
+	near, ok := suggest.Nearest(name, slices.Sorted(maps.Keys(u.typeNames())))
 	if !ok {
 		return ""
 	}

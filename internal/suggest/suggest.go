@@ -1,11 +1,13 @@
-package diag
+// Package suggest finds the word that a misspelled one most likely means. Messages about unknown keys, directives and
+// values use it.
+package suggest
 
 import "strings"
 
-// Suggest returns the element of among that word is most likely a misspelling of. It compares by the number of
-// inserted, deleted, changed and transposed letters and ignores case; the first of equally near elements wins. It
-// reports false if more than about a third of the letters differ from all elements.
-func Suggest(word string, among []string) (string, bool) {
+// Nearest returns the element of among that word is most likely a misspelling of. It compares by [Distance] and ignores
+// case; the first of equally near elements wins. It reports false if more than about a third of the letters differ from
+// all elements.
+func Nearest(word string, among []string) (string, bool) {
 	w := []rune(strings.ToLower(word))
 	best, least := "", -1
 	for _, candidate := range among {
@@ -21,7 +23,10 @@ func Suggest(word string, among []string) (string, bool) {
 	return best, least >= 0
 }
 
-// distance returns the restricted Damerau-Levenshtein distance: no substring is edited twice.
+// Distance returns how many letters must be inserted, deleted, changed or swapped with their neighbor to make b from a:
+// the restricted Damerau-Levenshtein distance, in which no part is edited twice.
+func Distance(a, b string) int { return distance([]rune(a), []rune(b)) }
+
 func distance(a, b []rune) int {
 	// Rows i-2, i-1 and i of the table.
 	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)

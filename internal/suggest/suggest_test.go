@@ -1,13 +1,13 @@
-package diag_test
+package suggest_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/suggest"
 )
 
-func TestSuggest(t *testing.T) {
+func TestNearest(t *testing.T) {
 	directives := []string{"rpc", "method", "skip", "worker", "schedule"}
 	keys := []string{"name", "max", "timeout", "retries", "backoff", "weight", "isolation", "client"}
 	for _, c := range []struct {
@@ -40,9 +40,9 @@ func TestSuggest(t *testing.T) {
 		{"abcd", []string{"abce", "acbd"}, "abce"}, // one change, one exchange
 		{strings.Repeat("x", 1<<20), keys, ""},
 	} {
-		got, ok := diag.Suggest(c.word, c.among)
+		got, ok := suggest.Nearest(c.word, c.among)
 		if got != c.want || ok != (c.want != "") {
-			t.Errorf("Suggest(%.20q) = %q, %v; want %q", c.word, got, ok, c.want)
+			t.Errorf("Nearest(%.20q) = %q, %v; want %q", c.word, got, ok, c.want)
 		}
 	}
 }
