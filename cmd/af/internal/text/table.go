@@ -14,6 +14,7 @@ type Column struct {
 	// not below 8.
 	Cut  bool
 	Wide bool // only with -o wide
+	Min  int  // its least width
 }
 
 // A Cell is a cell of a [Table].
@@ -48,7 +49,7 @@ func (t *Table) Lines(p *Printer) []string {
 	}
 	widths := make([]int, len(shown))
 	for k, i := range shown {
-		widths[k] = Width(t.Columns[i].Title)
+		widths[k] = max(Width(t.Columns[i].Title), t.Columns[i].Min)
 		for _, row := range t.Rows {
 			widths[k] = max(widths[k], Width(Clean(row[i].Text)))
 		}
