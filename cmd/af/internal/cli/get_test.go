@@ -12,7 +12,7 @@ import (
 
 // aFailure is a task with everything that af get shows.
 func aFailure() admin.Task {
-	t := failedTask(taskID, "resize", 2*time.Hour, af.ErrUnavailable, "the image server does not answer within 10 seconds")
+	t := failedTask(theTask, "resize", 2*time.Hour, af.ErrUnavailable, "the image server does not answer within 10 seconds")
 	t.Payload = json.RawMessage(`{"image":"a.png","sizes":[100,200],"user":{"id":7},"tags":[]}`)
 	t.Progress = json.RawMessage(`{"done":1}`)
 	t.Fingerprint, t.UniqueKey, t.Source = "9f2c61d0", "resize-a.png", "2JB7ESTFX4XJHNQKYDRXW3BBBB"
@@ -31,7 +31,7 @@ func aFailure() admin.Task {
 	}
 	return admin.Task{Task: t,
 		Children: map[af.Status]af.Count{af.StatusSuccess: {N: 3}, af.StatusFailed: {N: 10000, AtLeast: true}},
-		Why: &admin.Explanation{Task: taskID, Queue: "resize", Status: af.StatusFailed, At: now, Rules: []admin.Finding{{
+		Why: &admin.Explanation{Task: theTask, Queue: "resize", Status: af.StatusFailed, At: now, Rules: []admin.Finding{{
 			Rule: admin.RuleEnded, Text: "It failed at 02:59:00 with the error unavailable: the image server does not answer " +
 				"within 10 seconds.", Help: []string{"App.RetryTask submits it again."},
 		}}},
@@ -40,18 +40,18 @@ func aFailure() admin.Task {
 
 func TestGet(t *testing.T) {
 	api := &fakeAPI{tasks: []admin.Task{aFailure()}}
-	widths(t, api, "get", "get", taskID)
+	widths(t, api, "get", "get", theTask)
 	t.Run("pipe", func(t *testing.T) {
 		on := terminal{zone: time.FixedZone("", -5*60*60)}
-		checkGolden(t, "get.pipe.txt", runOn(t, api, on, "get", taskID).out)
+		checkGolden(t, "get.pipe.txt", runOn(t, api, on, "get", theTask).out)
 	})
 }
 
 func TestGetJSON(t *testing.T) {
 	api := &fakeAPI{tasks: []admin.Task{aFailure()}}
 	var got admin.Task
-	o := runOn(t, api, terminal{}, "get", taskID, "-o", "json")
-	if err := json.Unmarshal([]byte(o.out), &got); err != nil || got.ID != taskID ||
+	o := runOn(t, api, terminal{}, "get", theTask, "-o", "json")
+	if err := json.Unmarshal([]byte(o.out), &got); err != nil || got.ID != theTask ||
 		got.Why.Rules[0].Rule != admin.RuleEnded {
 		t.Error(err, o.out)
 	}
@@ -82,7 +82,7 @@ func TestGetPayloads(t *testing.T) {
 			task := aFailure()
 			task.Payload, task.Result, task.Progress = []byte(c.payload), nil, nil
 			api := &fakeAPI{tasks: []admin.Task{task}}
-			for _, args := range [][]string{{"get", taskID}, {"get", taskID, "-full"}} {
+			for _, args := range [][]string{{"get", theTask}, {"get", theTask, "-full"}} {
 				got := runOn(t, api, terminal{width: 80}, args...)
 				if strings.ContainsAny(got.out, "\x1b\u009b\u202e") {
 					t.Errorf("%.200q", got.out)
@@ -107,7 +107,7 @@ func TestGetPayloads(t *testing.T) {
 func TestGetRedacted(t *testing.T) {
 	task := aFailure()
 	task.Payload, task.Progress, task.Metadata, task.Log, task.Redacted = nil, nil, nil, nil, true
-	got := runOn(t, &fakeAPI{tasks: []admin.Task{task}}, terminal{}, "get", taskID)
+	got := runOn(t, &fakeAPI{tasks: []admin.Task{task}}, terminal{}, "get", theTask)
 	if !strings.Contains(got.out, `you do not have the right "payloads"`) {
 		t.Error(got.out)
 	}

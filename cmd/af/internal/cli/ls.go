@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -107,7 +106,7 @@ func (c *invocation) ls(ctx context.Context, terms []string, l listing) error {
 	}
 	if shown == 0 {
 		c.code = exitProblem
-		c.note("%s", c.nothing(ctx, api, q, &last))
+		c.hint("%s", c.nothing(ctx, api, q, &last))
 	} else if !c.json() {
 		c.noteMore(q, shown, &last)
 	}
@@ -119,14 +118,12 @@ func (c *invocation) lsLines(
 	ctx context.Context, api admin.API, q af.TaskQuery,
 ) (shown int, page af.TaskPage, err error) {
 	q.Bytes = lsBytes
-	e := json.NewEncoder(&c.Out)
-	e.SetEscapeHTML(false)
 	for {
 		if page, err = api.Tasks(ctx, q); err != nil {
 			return shown, page, err
 		}
 		for i := range page.Tasks {
-			if err := e.Encode(&page.Tasks[i]); err != nil {
+			if err := c.printLine(&page.Tasks[i]); err != nil {
 				return shown, page, err
 			}
 		}
@@ -219,22 +216,17 @@ func errorOf(e *af.TaskError) string {
 	return string(e.Code) + ": " + e.Message
 }
 
-// note tells a person something that is no part of the output.
-func (c *invocation) note(format string, args ...any) {
-	fmt.Fprintf(&c.Err, "af: %s\n", text.Clean(fmt.Sprintf(format, args...)))
-}
-
 // noteMore tells that there are more tasks than those that were shown, and how to see them.
 func (c *invocation) noteMore(q af.TaskQuery, shown int, last *af.TaskPage) {
 	n := text.Number(int64(shown))
 	switch {
 	case last.Cursor == "":
 	case last.Bounded:
-		c.note("%s shown; %s", n, c.lookedAt(q, last))
+		c.hint("%s shown; %s", n, c.lookedAt(q, last))
 	case !q.Filter.IsZero(): // the total is that of the page
-		c.note("%s shown; there may be more: -limit or -all shows them", n)
+		c.hint("%s shown; there may be more: -limit or -all shows them", n)
 	default:
-		c.note("%s of %s; -limit or -all shows more", n, text.Count(af.Count{N: last.Total, AtLeast: last.AtLeast}))
+		c.hint("%s of %s; -limit or -all shows more", n, text.Count(af.Count{N: last.Total, AtLeast: last.AtLeast}))
 	}
 }
 

@@ -29,7 +29,7 @@ func anImport() *fakeAPI {
 		t.Spawned = counts != nil
 		return admin.Node{Depth: depth, Task: t, Counts: counts}
 	}
-	root := failedTask(taskID, "import", time.Hour, af.ErrAborted, "2 of 5 images failed")
+	root := failedTask(theTask, "import", time.Hour, af.ErrAborted, "2 of 5 images failed")
 	return &fakeAPI{
 		tasks: []admin.Task{{Task: root, Children: map[af.Status]af.Count{
 			af.StatusFailed: {N: 1}, af.StatusSuccess: {N: 1}, af.StatusRunning: {N: 1, AtLeast: true}}}},
@@ -47,14 +47,14 @@ func anImport() *fakeAPI {
 
 func TestTree(t *testing.T) {
 	api := anImport()
-	widths(t, api, "tree", "tree", taskID)
+	widths(t, api, "tree", "tree", theTask)
 	t.Run("ascii", func(t *testing.T) {
 		on := terminal{width: 80, env: map[string]string{"LC_ALL": "C", "LANG": "en_US.UTF-8"}}
-		got := runOn(t, api, on, "tree", taskID)
+		got := runOn(t, api, on, "tree", theTask)
 		checkGolden(t, "tree.ascii.txt", got.out)
 	})
 	t.Run("depth", func(t *testing.T) {
-		got := runOn(t, api, terminal{width: 80}, "tree", taskID, "-depth", "1")
+		got := runOn(t, api, terminal{width: 80}, "tree", theTask, "-depth", "1")
 		checkGolden(t, "tree.depth.txt", got.out)
 	})
 }
@@ -87,7 +87,7 @@ func TestTreeIsBounded(t *testing.T) {
 		task := newTask(fmt.Sprintf("id%04d", i), "q", af.StatusWaiting, 0)
 		api.nodes = append(api.nodes, admin.Node{Depth: 1 + i%2, Task: task})
 	}
-	got := runOn(t, api, terminal{}, "tree", taskID)
+	got := runOn(t, api, terminal{}, "tree", theTask)
 	lines := strings.Split(strings.TrimSpace(got.out), "\n")
 	if last := lines[len(lines)-1]; len(lines) != 1002 || !strings.HasPrefix(last, "│  ├─ id0999") {
 		t.Errorf("%d lines, the last: %s", len(lines), last)
@@ -96,9 +96,9 @@ func TestTreeIsBounded(t *testing.T) {
 		t.Error(got.err)
 	}
 	var all subtree
-	got = runOn(t, api, terminal{}, "tree", taskID, "-o", "json")
+	got = runOn(t, api, terminal{}, "tree", theTask, "-o", "json")
 	if err := json.Unmarshal([]byte(got.out), &all); err != nil || len(all.Nodes) != 1000 || !all.More ||
-		all.Task.ID != taskID {
+		all.Task.ID != theTask {
 		t.Errorf("%v: %d nodes, more %v", err, len(all.Nodes), all.More)
 	}
 }
@@ -106,14 +106,14 @@ func TestTreeIsBounded(t *testing.T) {
 func TestTreeWithoutSubtasks(t *testing.T) {
 	api := anImport()
 	api.nodes = nil
-	got := runOn(t, api, terminal{}, "tree", taskID)
+	got := runOn(t, api, terminal{}, "tree", theTask)
 	if got.code != exitDone || !strings.Contains(got.err, "has no subtasks") {
 		t.Errorf("exit code %d, %s", got.code, got.err)
 	}
 	if got := runOn(t, api, terminal{}, "tree", "x"); got.code != exitProblem {
 		t.Errorf("exit code %d, %s", got.code, got.err)
 	}
-	if got := runOn(t, api, terminal{}, "tree", taskID, "-depth", "33"); got.code != exitUsage {
+	if got := runOn(t, api, terminal{}, "tree", theTask, "-depth", "33"); got.code != exitUsage {
 		t.Errorf("exit code %d, %s", got.code, got.err)
 	}
 }

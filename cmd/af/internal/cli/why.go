@@ -131,6 +131,8 @@ func (c *invocation) addEvidence(d *details, v *admin.Evidence) {
 	if v.Instance != "" {
 		d.add("instance", place(v.Instance, v.IP))
 	}
+	d.add("last beat", c.when(v.LastBeat))
+	d.add("expires", c.when(v.Expires))
 	if v.Attempt > 0 {
 		attempt := text.Number(int64(v.Attempt))
 		if v.Attempts > 0 {
@@ -139,7 +141,7 @@ func (c *invocation) addEvidence(d *details, v *admin.Evidence) {
 		d.add("attempt", attempt)
 	}
 	if len(v.Progress) > 0 {
-		d.add("progress", text.Compact(v.Progress, 200))
+		d.add("progress", text.Shorten(text.Clean(jsonText(v.Progress)), 200))
 	}
 	if v.Code != "" {
 		d.add("error", string(v.Code)+": "+v.Message)

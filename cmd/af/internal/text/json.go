@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"iter"
 	"strings"
-	"unicode/utf8"
 )
 
 // maxIndent is how many levels of JSON are indented: deeper ones would take more space than what they have.
@@ -82,18 +81,6 @@ func skipSpace(value []byte, i int) int {
 		i++
 	}
 	return i
-}
-
-// Compact returns a JSON value on one line of at most width columns.
-func Compact(value []byte, width int) string {
-	var b strings.Builder
-	for line := range Lines(value[:min(len(value), 16*width)]) {
-		b.WriteString(strings.TrimLeft(line, " "))
-		if utf8.RuneCountInString(b.String()) > width {
-			break
-		}
-	}
-	return Shorten(b.String(), width)
 }
 
 // Wrap returns the lines of a text, cleaned and broken between words, of at most width columns if the words allow it.
