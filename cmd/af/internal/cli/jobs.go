@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/cmd/af/internal/text"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin/filter"
 )
 
 func (c *invocation) jobsCommand() *cobra.Command {
@@ -119,7 +120,7 @@ func (c *invocation) firesCommand() *cobra.Command {
 	var q af.FireQuery
 	var limit int
 	var skipped bool
-	var since time.Duration
+	var since string
 	cmd := &cobra.Command{
 		Use: "fires [JOB]", Short: "List due times of jobs that fired or were skipped", Args: cobra.MaximumNArgs(1),
 		Long: `Fires lists what jobs have done, latest first: the task of each due time, or why it was skipped. The
@@ -137,8 +138,12 @@ last 200 fires of each job are kept.`,
 			if cmd.Flags().Changed("skipped") {
 				q.Skipped = &skipped
 			}
-			if since > 0 {
-				q.After = c.Now().Add(-since)
+			if since != "" {
+				period, err := filter.Parse("since:"+since, c.Now())
+				if err != nil {
+					return fmt.Errorf("-since: %w", err)
+				}
+				q.After = period.After
 			}
 			var all af.FirePage
 			var more bool
@@ -156,7 +161,7 @@ last 200 fires of each job are kept.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&skipped, "skipped", false, "only due times that were skipped; -skipped=false: only those that were not")
-	f.DurationVar(&since, "since", 0, "only fires of the last `duration`, such as 24h")
+	f.StringVar(&since, "since", "", "only fires since a `time`: 30m, 2d, 2026-11-30, 2026-11-30T02:15")
 	addLimit(cmd, &limit, 100)
 	return cmd
 }

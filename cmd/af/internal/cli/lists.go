@@ -72,14 +72,9 @@ func messageOf(err error) string {
 	return err.Error()
 }
 
-// hint tells a person something that is no part of the output.
-func (c *invocation) hint(format string, args ...any) {
-	fmt.Fprintf(&c.Err, "af: %s\n", text.Clean(fmt.Sprintf(format, args...)))
-}
-
-// hintMore tells how many items were not listed.
-func (c *invocation) hintMore(shown int, total string) {
-	c.hint("%s of %s listed; -limit lists more", text.Number(int64(shown)), total)
+// printMore tells how many items were not listed.
+func (c *invocation) printMore(shown int, total string) {
+	c.note("%s of %s listed; -limit lists more", text.Number(int64(shown)), total)
 }
 
 // A listResult is a list that a command has read.
@@ -93,13 +88,13 @@ type listResult struct {
 // printList prints a list as JSON or as a table, and tells what is missing.
 func (c *invocation) printList(l listResult, t *text.Table) error {
 	if l.more {
-		defer c.hintMore(l.shown, text.Number(int64(l.total)))
+		defer c.printMore(l.shown, text.Number(int64(l.total)))
 	}
 	if c.json() {
 		return c.printJSON(l.page)
 	}
 	if l.shown == 0 {
-		c.hint("%s", l.empty)
+		c.note("%s", l.empty)
 		return nil
 	}
 	return t.Print(&c.Out)

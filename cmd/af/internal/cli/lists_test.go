@@ -60,7 +60,7 @@ func machinesAPI() *liveAPI {
 			{Job: "backup", Due: ago(time.Minute), At: ago(time.Minute), TaskID: "backup-1780000000"},
 			{Job: "backup", Due: ago(25 * time.Hour), At: ago(25 * time.Hour), Skipped: af.SkippedOverlap},
 			{Job: "late", Due: ago(26 * time.Hour), At: ago(26 * time.Hour), Skipped: af.SkippedMissed, More: 12},
-			{Job: "late", At: ago(27 * time.Hour), TaskID: taskID(7)},
+			{Job: "late", At: ago(27 * time.Hour), TaskID: testTaskID(7)},
 			{Job: "late", Due: ago(28 * time.Hour), At: ago(28 * time.Hour), Skipped: "a reason of tomorrow", More: 1},
 		},
 		tasks: nightAPI().tasks,

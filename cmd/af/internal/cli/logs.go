@@ -64,9 +64,9 @@ With -o json -f, each line is an object on a line.`,
 			}
 			switch {
 			case t.Status == af.StatusRunning:
-				c.hint("task %s runs: af logs %s -f shows what this attempt writes", t.ID, t.ID)
+				c.note("task %s runs: af logs %s -f shows what this attempt writes", t.ID, t.ID)
 			case len(t.Log) == 0:
-				c.hint("task %s is %s and has no log", t.ID, t.Status)
+				c.note("task %s is %s and has no log", t.ID, t.Status)
 			}
 			return c.printLog(t.Log)
 		},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,6 @@ import (
 	"github.com/afgen/afgen/cmd/af/internal/text"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
-	"github.com/afgen/afgen/runtime/admin/filter"
 )
 
 func (c *invocation) tailCommand() *cobra.Command {
@@ -30,12 +28,9 @@ tasks run or retry, if their tasks are not among the newest 1,000. af ls lists w
   af tail queue:resize status:failed,retrying
   af tail -n 0 -o json | jq -r .id`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var q af.TaskQuery
-			if line := strings.Join(args, " "); line != "" {
-				var err error
-				if q, err = filter.Parse(line, c.Now()); err != nil {
-					return err
-				}
+			q, err := c.query(args, listing{})
+			if err != nil {
+				return err
 			}
 			if last < 0 {
 				return fmt.Errorf("-n %d: want 0 or more", last)
@@ -105,7 +100,7 @@ func (t *tailer) run(ctx context.Context) error {
 		case err != nil && !first && (code == af.ErrUnavailable || code == af.ErrDeadlineExceeded):
 			if !t.warned {
 				t.warned = true
-				t.c.hint("still waiting: %s", messageOf(err))
+				t.c.note("still waiting: %s", messageOf(err))
 			}
 			return nil
 		case err != nil:
@@ -159,7 +154,7 @@ func (t *tailer) poll(ctx context.Context) ([]af.Task, error) {
 			return nil, err
 		}
 		if more && !t.latest.IsZero() {
-			t.c.hint("more than %s tasks ended since the last poll; the first ones are not shown", text.Number(tailEnds))
+			t.c.note("more than %s tasks ended since the last poll; the first ones are not shown", text.Number(tailEnds))
 		}
 	}
 	if t.retrying {

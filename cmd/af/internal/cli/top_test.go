@@ -14,8 +14,8 @@ import (
 	"github.com/afgen/afgen/runtime/admin"
 )
 
-// taskID returns a task's id, as long as those that the runtime makes.
-func taskID(n int) string { return fmt.Sprintf("01J2ABCDEFGHJKMNPQRSTV%04d", n) }
+// testTaskID returns a task's id, as long as those that the runtime makes.
+func testTaskID(n int) string { return fmt.Sprintf("01J2ABCDEFGHJKMNPQRSTV%04d", n) }
 
 // hourOf returns the last hour, in which each minute is m, but for the last two, which are not complete.
 func hourOf(m af.HistoryPoint) []af.HistoryPoint {
@@ -63,12 +63,12 @@ func nightOverview() admin.Overview {
 
 func nightAPI() *liveAPI {
 	running := func(n int, queue string, since time.Duration, progress string) af.Task {
-		return af.Task{ID: taskID(n), Queue: queue, Status: af.StatusRunning, Instance: "I", IP: "10.0.0.7", Attempt: 1,
+		return af.Task{ID: testTaskID(n), Queue: queue, Status: af.StatusRunning, Instance: "I", IP: "10.0.0.7", Attempt: 1,
 			Started: ago(since), Created: ago(2 * since), Progress: json.RawMessage(progress), Payload: json.RawMessage(`"big"`)}
 	}
 	hung := running(1, "resize", 5*time.Hour, "")
 	hung.Stopping = true
-	failed := af.Task{ID: taskID(9), Queue: "mail", Status: af.StatusFailed, Attempt: 3, Ended: ago(20 * time.Second),
+	failed := af.Task{ID: testTaskID(9), Queue: "mail", Status: af.StatusFailed, Attempt: 3, Ended: ago(20 * time.Second),
 		Error: &af.TaskError{Code: af.ErrUnavailable, Message: "the mail server\nis down \u202e"}}
 	return &liveAPI{
 		overview: func() (admin.Overview, error) { return nightOverview(), nil },
@@ -203,7 +203,7 @@ func TestTopJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &s); err != nil || got.code != exitDone {
 		t.Fatal(err, got)
 	}
-	if s.Minute == nil || s.Minute.Submitted != 1200 || len(s.Running) != 3 || s.Running[0].ID != taskID(1) ||
+	if s.Minute == nil || s.Minute.Submitted != 1200 || len(s.Running) != 3 || s.Running[0].ID != testTaskID(1) ||
 		s.Running[0].Payload != nil || len(s.Failures) != 2 || s.Failures[0].Count != 59*6 || s.Failures[0].Last == nil ||
 		len(s.Degraded) != 1 || s.Degraded[0].Instances != 2 {
 		t.Errorf("%s", got.out)

@@ -157,7 +157,7 @@ func (w *waiter) look(ctx context.Context, ids []string, first bool) error {
 		case err != nil && !first && (code == af.ErrUnavailable || code == af.ErrDeadlineExceeded):
 			if !w.warned {
 				w.warned = true
-				w.c.hint("still waiting: %s", messageOf(err))
+				w.c.note("still waiting: %s", messageOf(err))
 			}
 			return nil
 		case err != nil:
