@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
@@ -21,6 +22,7 @@ const kindEvent = "news"
 type coordinator struct {
 	db       *database
 	mesh     *mesh.Mesh
+	peers    *registry
 	topics   events.Topics
 	observer bool
 }
@@ -65,6 +67,7 @@ func (c *coordinator) Publish(ctx context.Context, topic string, event json.RawM
 		return err
 	}
 	c.topics.Publish(topic, event)
+	c.peers.join(ctx)
 	c.mesh.Notify(c.mesh.Connected(), mesh.Notice{Kind: kindEvent, Name: topic, Body: event})
 	return nil
 }
@@ -73,6 +76,11 @@ func (c *coordinator) Publish(ctx context.Context, topic string, event json.RawM
 func (c *coordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
 	if err := checkContext(ctx); err != nil {
 		return err
+	}
+	if c.observer { // the gap of each new connection reaches the subscriber
+		var joining sync.WaitGroup
+		joining.Go(func() { c.peers.join(ctx) })
+		defer joining.Wait()
 	}
 	return c.topics.Subscribe(ctx, topic, fn)
 }

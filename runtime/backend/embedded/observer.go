@@ -18,7 +18,7 @@ import (
 
 // This file opens the file for an App that only reads and administers. Opening creates, writes and locks nothing, so it
 // works on a full disk and on a read-only file. An observer is no peer: it has no row in the registry and no lock, and
-// listens on no socket. It dials the peers, so that it can call their services and receives their events.
+// listens on no socket. It dials the peers within a second, and before it calls their services, sends or awaits events.
 
 // observedPaths is preparePaths for an observer.
 func observedPaths(path string, o options) (paths, error) {
@@ -63,11 +63,8 @@ func openObserver(ctx context.Context, p paths, o options, env backend.Env) (*se
 	}
 	s.mesh = mesh.New(mesh.Options{ID: id, Dir: p.run, Logger: env.Logger, Resolve: s.peers.resolve, Dial: s.peers.dial,
 		OnNotice: s.onNotice, OnGap: s.onGap, OnLost: s.onLost})
-	s.coordinator = &coordinator{db: db, mesh: s.mesh, observer: true}
+	s.coordinator = &coordinator{db: db, mesh: s.mesh, peers: s.peers, observer: true}
 	s.peers.mesh = s.mesh
-	within, cancel := context.WithTimeout(ctx, joinTimeout)
-	defer cancel()
-	s.peers.reconcile(within)
 	background, end := context.WithCancel(context.Background())
 	s.stop = end
 	s.background.Go(func() { s.peers.watch(background) })

@@ -2,8 +2,12 @@ package embedded_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,6 +109,37 @@ func TestObserverIsNoPeer(t *testing.T) {
 	_, err = ports.Transport.Listen(t.Context(), "q", 1)
 	wantRefused(t, err)
 	wantRefused(t, ports.Coordinator.Announce(t.Context(), "instance", "o", json.RawMessage(`1`)))
+}
+
+// Reading connects an observer with no peer, so that it waits for none that is stopped. Sending an event does.
+func TestObserverConnectsToSend(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	createFile(t, path)
+	dialed := make(chan struct{}, 100)
+	stopped := testkit.Serve(t, func(c net.Conn) {
+		dialed <- struct{}{}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	db, err := sql.Open("sqlite", path)
+	testkit.Must(t, err)
+	_, err = db.Exec("INSERT INTO peer VALUES ('p', 1, 'tcp', ?, 'token')", stopped)
+	testkit.Must(t, errors.Join(err, db.Close()))
+	for fast := false; !fast; { // an observer connects after a second, too
+		begun := time.Now()
+		ports, err := observe(t.Context(), path)
+		testkit.Must(t, err)
+		_, err = ports.Store.List(t.Context(), backend.TaskQuery{})
+		testkit.Must(t, err)
+		_, err = ports.Coordinator.Present(t.Context(), "instance")
+		testkit.Must(t, err)
+		n := len(dialed)
+		if fast = time.Since(begun) < time.Second; fast && n > 0 {
+			t.Error("a reader has connected to a peer")
+		}
+		testkit.Must(t, ports.Coordinator.Publish(t.Context(), "topic", json.RawMessage(`1`)))
+		<-dialed
+		testkit.Must(t, ports.Close(t.Context()))
+	}
 }
 
 func wantRefused(t *testing.T, err error) {

@@ -32,6 +32,7 @@ type registry struct {
 	lock *flock.Flock
 	// observer is set if this process is not in the registry and changes nothing in it. It dials all peers.
 	observer bool
+	joined   sync.Once // by an observer: see join
 	log      *slog.Logger
 
 	mu   sync.Mutex
@@ -293,6 +294,19 @@ func (r *registry) dial(ctx context.Context, id string) error {
 		return backend.Errorf(backend.ErrUnavailable, "peer %s has left", id).With(backend.OutcomeNotSent)
 	}
 	return r.mesh.Connect(ctx, p.Address)
+}
+
+// join connects an observer with all peers, at its first call. Events and wake-ups need connections; reads don't, so
+// that opening makes none, and waits for no peer that is stopped.
+func (r *registry) join(ctx context.Context) {
+	if !r.observer {
+		return
+	}
+	r.joined.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+		defer cancel()
+		r.reconcile(ctx)
+	})
 }
 
 // watch connects this peer with all others and removes dead peers, until ctx ends.

@@ -65,7 +65,7 @@ func openSession(ctx context.Context, p paths, o options, env backend.Env) (_ *s
 	s.transport = &transport{
 		db: s.db, peers: s.peers, closed: make(chan struct{}), listeners: map[offer]map[*listener]struct{}{},
 	}
-	s.coordinator = &coordinator{db: s.db}
+	s.coordinator = &coordinator{db: s.db, peers: s.peers}
 	s.mesh, err = mesh.Listen(mesh.Options{
 		ID: id, Dir: p.run, Loopback: o.loopback, Logger: env.Logger,
 		Resolve: s.peers.resolve, Dial: s.peers.dial, OnNotice: s.onNotice, OnGap: s.onGap, OnLost: s.onLost,

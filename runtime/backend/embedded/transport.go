@@ -68,6 +68,7 @@ func (t *transport) wake(ctx context.Context, o offer) error {
 		}
 		others := t.peers.others(v, o)
 		if len(others) > 0 {
+			t.peers.join(ctx)
 			t.peers.mesh.Notify(others, mesh.Notice{Kind: o.kind, Name: o.name})
 		}
 		if t.wakeLocal(o) || len(others) > 0 || o.kind != toListen {
