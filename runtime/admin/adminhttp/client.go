@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	af "github.com/afgen/afgen/runtime"
@@ -77,15 +80,50 @@ func (c *client) do(ctx context.Context, r Route, args any) (*http.Response, err
 	if err != nil {
 		return nil, lost(ctx, r, err)
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK && r.answers(mediaType(resp)) {
 		return resp, nil
 	}
-	err = httpstatus.Read(resp)
-	_ = resp.Body.Close()
-	if err == nil {
-		err = af.Errorf(af.ErrUnavailable, "%s: the server answers with status %s", r.Name, resp.Status)
+	defer resp.Body.Close()
+	return nil, refused(r, resp)
+}
+
+// answers reports whether an answer to a route has a media type.
+func (r Route) answers(kind string) bool {
+	if r.Stream {
+		return kind == "text/event-stream"
 	}
-	return nil, err
+	return kind == "application/json"
+}
+
+// mediaType returns the media type of a response, or "" if it has none.
+func mediaType(resp *http.Response) string {
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return kind
+}
+
+// refused returns the error of a response that is no answer. Another server than that of a [Handler], such as a proxy
+// or a page to log in, answers with another media type: then the error tells so, since the URL is probably wrong.
+func refused(r Route, resp *http.Response) error {
+	what := fmt.Sprintf("%s %s answers with status %d", r.Method, resp.Request.URL.Redacted(), resp.StatusCode)
+	switch s := resp.StatusCode; {
+	case s >= http.StatusMultipleChoices && s < http.StatusBadRequest:
+		if to, err := resp.Location(); err == nil {
+			to.RawQuery, to.Fragment = "", ""
+			what += " and redirects to " + to.Redacted()
+		}
+		return af.NewError(af.ErrUnimplemented, what+": use the URL of the admin API itself").With(af.OutcomeNotSent)
+	case s == http.StatusOK || slices.Contains([]int{400, 404, 405}, s) &&
+		mediaType(resp) != httpstatus.ContentType:
+		return af.Errorf(af.ErrUnimplemented, "%s and the type %.80q, so that is not an admin API: check the URL", what,
+			mediaType(resp))
+	}
+	if err := httpstatus.Read(resp); err != nil {
+		return err
+	}
+	return af.NewError(af.ErrUnavailable, what)
 }
 
 // lost returns the error of a request without an answer.
