@@ -19,8 +19,8 @@ import (
 )
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // so that a write to a closed pipe fails, and the command closes the system
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], cli.System())
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, stop) // a second signal kills the process
+	os.Exit(cli.Run(ctx, os.Args[1:], cli.System()))
 }

@@ -39,7 +39,7 @@ The exit code is 1 if there are none.`,
 			}
 			if len(page.Entries) == 0 {
 				c.code = exitProblem
-				c.hint("no such change is recorded")
+				c.note("no such change is recorded")
 			}
 			switch {
 			case c.json():
@@ -51,7 +51,7 @@ The exit code is 1 if there are none.`,
 				return err
 			}
 			if page.Cursor != "" {
-				c.hint("%s shown; -limit shows more, and -cursor %s continues", text.Number(int64(len(page.Entries))), page.Cursor)
+				c.note("%s shown; -limit shows more, and -cursor %s continues", text.Number(int64(len(page.Entries))), page.Cursor)
 			}
 			return nil
 		},

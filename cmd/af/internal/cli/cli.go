@@ -6,8 +6,9 @@
 //
 // # Exit codes
 //
-// 0: done. 1: problems were found, nothing was found, or a task that was waited for failed. 2: the command was used
-// wrongly, or is not allowed. 3: the system is unavailable. 130: interrupted.
+// 0: done. 1: problems were found, nothing was found, a task that was waited for failed, or a change failed. 2: the
+// command was used wrongly, or is not allowed. 3: the system is unavailable. 130: interrupted. 141: the reader of the
+// output, such as head, has closed it.
 //
 // # Changes
 //
@@ -16,12 +17,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -29,7 +30,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/afgen/afgen/cmd/af/internal/text"
-	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
 )
 
@@ -40,6 +40,7 @@ const (
 	exitUsage       = 2
 	exitUnavailable = 3
 	exitInterrupted = 130
+	exitPipe        = 141 // as the shell reports for a command that SIGPIPE ends
 )
 
 // An Environment is what the command takes from its process. Tests replace it.
@@ -80,66 +81,65 @@ type invocation struct {
 	conn   *connection
 }
 
-// Run runs the command and returns its exit code.
+// Run runs the command and returns its exit code. It ends early, and closes the system, when ctx ends or the
+// output can't be written.
 func Run(ctx context.Context, args []string, env Environment) int {
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &output{Writer: env.Out.Writer, interrupt: cancel}
+	env.Out.Writer = out
 	c := &invocation{Environment: env}
 	root := c.root()
-	root.SetArgs(longFlags(args))
-	root.SetIn(env.In)
-	root.SetOut(&env.Out)
-	root.SetErr(&env.Err)
-	err := root.ExecuteContext(ctx)
-	err = errors.Join(err, c.close(ctx))
-	if err == nil {
+	root.SetArgs(arguments(root, args))
+	err := root.ExecuteContext(running)
+	err = errors.Join(err, c.close(running))
+	switch failed := out.failed(); {
+	case failed != nil && brokenPipe(failed):
+		return exitPipe
+	case failed != nil:
+		err = &outputError{failed}
+	case err == nil:
 		return c.code
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return exitInterrupted
 	}
-	for line := range strings.Lines(c.describe(err)) {
-		fmt.Fprintf(&env.Err, "af: %s\n", text.Clean(strings.TrimRight(line, "\n")))
+	for _, line := range c.describe(err) {
+		fmt.Fprintf(&c.Err, "af: %s\n", line)
 	}
 	return exitCode(err)
 }
 
-// exitCode returns the exit code of an error. Errors without a code are those of cobra: wrong usage.
-func exitCode(err error) int {
-	e, ok := errors.AsType[*af.Error](err)
-	if !ok {
-		return exitUsage
-	}
-	switch e.Code {
-	case af.ErrInvalidArgument, af.ErrPermissionDenied, af.ErrUnauthenticated, af.ErrUnimplemented:
-		return exitUsage
-	case af.ErrUnavailable, af.ErrDeadlineExceeded:
-		return exitUnavailable
-	}
-	return exitProblem
-}
-
-// describe returns the lines that tell a person what went wrong.
-func (c *invocation) describe(err error) string { return err.Error() }
+// Command returns the tree of commands, for its documentation.
+func Command() *cobra.Command { return new(invocation).root() }
 
 const long = `Af reads and changes a running system: its queues, tasks, jobs, services and machines.
 
-It opens the system that config.yaml in this directory names, or -c, -file or -url, and needs no
-other program. It does not run tasks itself.
+It opens the system of -c, -file, -url or $AF_URL, or the one of config.yaml in this directory.
+It needs no other program, and runs no tasks itself.
 
-  af top                                         what happens now
-  af ls queue:resize status:failed -since 1h     tasks; af help filter describes filters
-  af why ID                                      why a task does not run
-  af retry -where 'status:failed' -dry-run       what a change would do
+` + examples + `
 
-Exit codes: 0 done; 1 problems or nothing found, or a task failed; 2 wrong usage; 3 unavailable.`
+Exit codes: 0 done; 1 problems or nothing found, or a task failed; 2 wrong usage, or not allowed;
+3 unavailable.`
+
+const examples = `  af top                                    what happens now
+  af ls queue:mail status:failed -since 1h  tasks; see af help filter
+  af why ID                                 why a task does not run
+  af retry -where status:failed -dry-run    what a change would do`
+
+func init() { cobra.EnableCommandSorting = false } // the help has an order of its own
 
 // root returns the tree of commands.
 func (c *invocation) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "af COMMAND", Short: "Read and change a running afgen system", Long: long,
-		SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true, SilenceUsage: true,
+		Run:               func(cmd *cobra.Command, _ []string) { c.overview(cmd) },
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.checkFlags() },
 	}
+	root.SetIn(c.In)
+	root.SetOut(&c.Out)
+	root.SetErr(&c.Err)
 	f := root.PersistentFlags()
 	f.SortFlags = false
 	f.StringVarP(&c.source.config, "config", "c", "", "the system of this configuration `file` (default config.yaml)")
@@ -164,8 +164,11 @@ func (c *invocation) root() *cobra.Command {
 	add(groupChange, c.submitCommand(), c.callCommand(), c.retryCommand(), c.stopCommand(), c.deleteCommand(),
 		c.runCommand(), c.reweighCommand(), c.pauseCommand(), c.resumeCommand(), c.maxCommand(), c.fireCommand(),
 		c.enableCommand(), c.disableCommand())
-	add(groupSystem, c.doctorCommand(), c.versionCommand())
+	add(groupSystem, c.doctorCommand(), c.completionCommand(), c.versionCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(c.filterHelp())
+	explainUsage(root)
+	c.setHelp(root)
 	return root
 }
 
@@ -204,36 +207,11 @@ func (c *invocation) action(reason string, dryRun bool) admin.Action {
 	return admin.Action{By: c.by(), Reason: reason, DryRun: dryRun}
 }
 
-// by returns the name of the user: user@host, or the user alone.
+// by returns the name of the user: user@host, or the user alone. Under sudo it is the user who ran that.
 func (c *invocation) by() string {
-	name := c.Getenv("USER")
-	if name == "" {
-		name = c.Getenv("USERNAME") // Windows
-	}
-	if name == "" {
-		name = "af"
-	}
+	name := cmp.Or(c.Getenv("SUDO_USER"), c.Getenv("USER"), c.Getenv("USERNAME"), "af") // USERNAME is of Windows
 	if host, err := os.Hostname(); err == nil {
 		name += "@" + host
 	}
-	return name[:min(len(name), 200)]
-}
-
-// longFlag matches flags with one dash, such as -json, -dry-run and -o=wide.
-var longFlag = regexp.MustCompile(`^-[a-z][a-z0-9]*[a-z-][a-z0-9-]*(=|$)`)
-
-// longFlags replaces the single dash of long flags, which users of the go command write, by two.
-func longFlags(args []string) []string {
-	out := make([]string, len(args))
-	for i, a := range args {
-		if a == "--" {
-			copy(out[i:], args[i:])
-			break
-		}
-		if longFlag.MatchString(a) {
-			a = "-" + a
-		}
-		out[i] = a
-	}
-	return out
+	return strings.ToValidUTF8(name[:min(len(name), 200)], "")
 }

@@ -20,7 +20,7 @@ const (
 	redrawEvery = time.Second            // and at most that often reads a page
 	rereadAfter = 5 * time.Second        // without a tick
 	beatEvery   = 200 * time.Millisecond // to notice a resized terminal: Windows has no signal for it
-	readTimeout = 10 * time.Second       // of a page
+	pageTimeout = 10 * time.Second       // of a page
 )
 
 // A Screen is the terminal of a process, for pages that are redrawn. The zero Screen has none.
@@ -134,7 +134,7 @@ func (l *livePage[S]) run(ctx context.Context, c *invocation, api admin.Reader) 
 }
 
 func (l *livePage[S]) first(ctx context.Context) (S, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
 	return l.read(ctx)
 }

@@ -106,7 +106,7 @@ func (c *invocation) ls(ctx context.Context, terms []string, l listing) error {
 	}
 	if shown == 0 {
 		c.code = exitProblem
-		c.hint("%s", c.nothing(ctx, api, q, &last))
+		c.note("%s", c.nothing(ctx, api, q, &last))
 	} else if !c.json() {
 		c.noteMore(q, shown, &last)
 	}
@@ -222,11 +222,11 @@ func (c *invocation) noteMore(q af.TaskQuery, shown int, last *af.TaskPage) {
 	switch {
 	case last.Cursor == "":
 	case last.Bounded:
-		c.hint("%s shown; %s", n, c.lookedAt(q, last))
+		c.note("%s shown; %s", n, c.lookedAt(q, last))
 	case !q.Filter.IsZero(): // the total is that of the page
-		c.hint("%s shown; there may be more: -limit or -all shows them", n)
+		c.note("%s shown; there may be more: -limit or -all shows them", n)
 	default:
-		c.hint("%s of %s; -limit or -all shows more", n, text.Count(af.Count{N: last.Total, AtLeast: last.AtLeast}))
+		c.note("%s of %s; -limit or -all shows more", n, text.Count(af.Count{N: last.Total, AtLeast: last.AtLeast}))
 	}
 }
 

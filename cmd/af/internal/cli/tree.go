@@ -112,10 +112,10 @@ func (c *invocation) drawTree(t *subtree) error {
 	}
 	switch {
 	case t.More:
-		c.hint("the first %s subtasks; -depth 1 draws those of the task itself, af ls source:ID lists them, and af tree "+
+		c.note("the first %s subtasks; -depth 1 draws those of the task itself, af ls source:ID lists them, and af tree "+
 			"draws those of another task", text.Number(int64(len(t.Nodes))))
 	case len(t.Nodes) == 0:
-		c.hint("the task has no subtasks")
+		c.note("the task has no subtasks")
 	}
 	return nil
 }
