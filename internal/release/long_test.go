@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,31 +40,49 @@ func TestLongReleaseIsReproducible(t *testing.T) {
 		t.Errorf("wrong version: %v", err)
 	}
 
-	_, name, _ := strings.Cut(strings.TrimSpace(sums[0]), "  ")
-	data, err := os.ReadFile(filepath.Join(out, name))
+	lines := strings.Split(strings.TrimSpace(sums[0]), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("sums %q, want those of af and afgen", lines)
+	}
+	for i, command := range []string{"afgen", "af"} {
+		_, name, _ := strings.Cut(lines[1-i], "  ")
+		t.Run(command, func(t *testing.T) { checkArchive(t, command, filepath.Join(out, name)) })
+	}
+}
+
+// checkArchive checks the files in a command's archive, and the version that its program prints.
+func checkArchive(t *testing.T, command, archive string) {
+	if !strings.HasPrefix(filepath.Base(archive), command+"_v0.98.7_"+runtime.GOOS+"_"+runtime.GOARCH) {
+		t.Fatal(archive)
+	}
+	data, err := os.ReadFile(archive)
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, command := readTar, "afgen"
+	read, program := readTar, command
 	if runtime.GOOS == "windows" {
-		read, command = readZip, "afgen.exe"
+		read, program = readZip, command+".exe"
 	}
 	found := map[string]string{}
 	for _, e := range read(t, data) {
 		found[filepath.Base(e.name)] = e.data
 	}
-	licenses := map[string]string{"THIRD_PARTY_LICENSES": "github.com/spf13/cobra", "LICENSE": "Apache License"}
-	for name, want := range licenses {
-		if !strings.Contains(found[name], want) {
-			t.Errorf("%s does not contain %q", name, want)
+	want := map[string]string{"THIRD_PARTY_LICENSES": "github.com/spf13/cobra", "LICENSE": "Apache License"}
+	if command == "af" {
+		maps.Copy(want, map[string]string{"af.1": ".SH ENVIRONMENT", "af-queues.1": "af queues", "af.bash": "complete -o",
+			"_af": "#compdef af", "af.fish": "complete -c af"})
+	}
+	for name, text := range want {
+		if !strings.Contains(found[name], text) {
+			t.Errorf("%s does not contain %q", name, text)
 		}
 	}
-	program := filepath.Join(t.TempDir(), command)
-	if err := os.WriteFile(program, []byte(found[command]), 0o755); err != nil {
+	file := filepath.Join(t.TempDir(), program)
+	if err := os.WriteFile(file, []byte(found[program]), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	line, err := exec.Command(program, "version").CombinedOutput()
-	if err != nil || !strings.HasPrefix(string(line), "afgen v0.98.7 (") {
+	line, err := exec.Command(file, "version").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(line), command+" v0.98.7 (") {
 		t.Errorf("version: %s, %v", line, err)
 	}
 }

@@ -1,11 +1,14 @@
-// Command release builds the archives of a release: those of the commands in cmd for each platform, and SHA256SUMS.
-// make release runs it.
+// Command release builds the archives of a release: one for each command in cmd and each platform, and SHA256SUMS. make
+// release runs it.
 //
 //	go run ./internal/release [-version v1.2.3] [-out dist] [-platforms linux/amd64,…]
 //
 // It builds a clone of HEAD, so uncommitted changes have no effect. The go command stamps the version: the tag of the
 // commit, or a pseudo-version. With -version the build fails if that is another one. The same commit, tag and version of
 // Go give the same bytes.
+//
+// If a command has a directory man with a program, that writes files for the archive, such as man pages, into the
+// directory that is its argument. It runs on this machine, with SOURCE_DATE_EPOCH set to the time of the commit.
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -94,47 +98,84 @@ func (r release) build(ctx context.Context) (sums string, err error) {
 	}
 
 	archives := map[string][]byte{} // by name
-	for _, platform := range r.platforms {
-		goos, goarch, ok := strings.Cut(platform, "/")
-		if !ok {
-			return "", fmt.Errorf("platform %q is not GOOS/GOARCH", platform)
+	for _, c := range commands {
+		command := filepath.Base(filepath.Dir(c))
+		files, err := extras(ctx, src, filepath.Join(tmp, "extras"), command, seconds)
+		if err != nil {
+			return "", err
 		}
-		files := slices.Clone(common)
-		version, dependencies := "", map[string]bool{}
-		for _, c := range commands {
-			name := filepath.Base(filepath.Dir(c))
-			if goos == "windows" {
-				name += ".exe"
+		files = append(files, common...)
+		for _, platform := range r.platforms {
+			goos, goarch, ok := strings.Cut(platform, "/")
+			if !ok {
+				return "", fmt.Errorf("platform %q is not GOOS/GOARCH", platform)
 			}
-			info, data, err := compile(ctx, src, "./cmd/"+filepath.Base(filepath.Dir(c)), bin, goos, goarch)
+			program, notices, version, err := compiled(ctx, src, command, bin, goos, goarch)
 			if err != nil {
 				return "", err
 			}
-			files = append(files, file{name, data, true})
-			version = info.Main.Version
-			for _, m := range info.Deps {
-				dependencies[m.Path] = true
+			if r.version != "" && version != r.version {
+				return "", fmt.Errorf("commit %.12s is %s, not %s; tag it first", head, version, r.version)
 			}
+			name, pack := fmt.Sprintf("%s_%s_%s_%s", command, version, goos, goarch), tarGz
+			if goos == "windows" {
+				pack = zipped
+			}
+			data, extension, err := pack(name, append(slices.Clone(files), program, notices), time.Unix(unix, 0).UTC())
+			if err != nil {
+				return "", err
+			}
+			archives[name+extension] = data
 		}
-		if r.version != "" && version != r.version {
-			return "", fmt.Errorf("commit %.12s is %s, not %s; tag it first", head, version, r.version)
-		}
-		notices, err := licenses(ctx, src, slices.Sorted(maps.Keys(dependencies)))
-		if err != nil {
-			return "", err
-		}
-		files = append(files, file{"THIRD_PARTY_LICENSES", notices, false})
-		name, pack := fmt.Sprintf("afgen_%s_%s_%s", version, goos, goarch), tarGz
-		if goos == "windows" {
-			pack = zipped
-		}
-		data, extension, err := pack(name, files, time.Unix(unix, 0).UTC())
-		if err != nil {
-			return "", err
-		}
-		archives[name+extension] = data
 	}
 	return write(r.out, archives)
+}
+
+// extras returns the files that the program in a command's directory man writes, or none.
+func extras(ctx context.Context, src, tmp, command, epoch string) ([]file, error) {
+	pkg := "./cmd/" + command + "/man"
+	if _, err := os.Stat(filepath.Join(src, pkg, "main.go")); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	dir := filepath.Join(tmp, command)
+	env := []string{"SOURCE_DATE_EPOCH=" + epoch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT="}
+	if _, err := output(ctx, src, env, "go", "run", pkg, dir); err != nil {
+		return nil, err
+	}
+	var names []string
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return documents(dir, names...)
+}
+
+// compiled returns a command's program for a platform, the licenses of what it contains, and its version.
+func compiled(ctx context.Context, src, command, bin, goos, goarch string) (program, notices file, version string,
+	err error) {
+	info, data, err := compile(ctx, src, "./cmd/"+command, bin, goos, goarch)
+	if err != nil {
+		return file{}, file{}, "", err
+	}
+	var dependencies []string
+	for _, m := range info.Deps {
+		dependencies = append(dependencies, m.Path)
+	}
+	slices.Sort(dependencies)
+	text, err := licenses(ctx, src, dependencies)
+	if err != nil {
+		return file{}, file{}, "", err
+	}
+	name := command
+	if goos == "windows" {
+		name += ".exe"
+	}
+	return file{name, data, true}, file{"THIRD_PARTY_LICENSES", text, false}, info.Main.Version, nil
 }
 
 // compile builds a command for a platform.
@@ -185,7 +226,7 @@ func licenses(ctx context.Context, src string, modules []string) ([]byte, error)
 		dirs = append(dirs, strings.Split(out, "\n")...)
 	}
 	var b bytes.Buffer
-	b.WriteString("The commands in this archive contain the packages below, under these licenses.\n")
+	b.WriteString("The command in this archive contains the packages below, under these licenses.\n")
 	for _, line := range dirs {
 		name, dir, _ := strings.Cut(line, "\t")
 		found := 0
