@@ -23,6 +23,7 @@ var arrows = []row{
 	{"cmd/afgen", []string{"gen/...", "templates", "runtime/cron", "internal/suggest"},
 		[]string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
 	{"cmd/af", []string{"cmd/af/internal/cli"}, nil},
+	{"cmd/af/man", []string{"cmd/af/internal/cli"}, []string{"github.com/spf13/cobra"}},
 	{"cmd/af/internal/cli", []string{"cmd/af/internal/doctor", "cmd/af/internal/text", "runtime", "runtime/admin",
 		"runtime/admin/adminhttp", "runtime/admin/filter", "runtime/backend/auto", "runtime/backend/embedded",
 		"runtime/config", "internal/suggest"},

@@ -19,9 +19,9 @@ import (
 
 const (
 	maxToken = 64 << 10 // bytes
-	// readTimeout limits the wait for the answer to a read. A stream may be silent until its first heartbeat, after 10 s.
+	// answerTimeout limits the wait for the answer to a read. A stream may be silent until its first heartbeat, after 10 s.
 	// A change has the time that it needs, or that its command gives it.
-	readTimeout   = 10 * time.Second
+	answerTimeout = 10 * time.Second
 	streamTimeout = 30 * time.Second
 )
 
@@ -178,7 +178,7 @@ func newPatience() *patience {
 			TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: answer, ForceAttemptHTTP2: true,
 		}
 	}
-	p := &patience{reads: transport(readTimeout), streams: transport(streamTimeout), changes: transport(0)}
+	p := &patience{reads: transport(answerTimeout), streams: transport(streamTimeout), changes: transport(0)}
 	for _, r := range adminhttp.Routes() {
 		if r.Stream {
 			p.paths = append(p.paths, adminhttp.Prefix+r.Path)
