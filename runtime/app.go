@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/calls"
+	"github.com/afgen/afgen/runtime/internal/drain"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/ids"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
+	"github.com/afgen/afgen/runtime/internal/lifecycle"
 	"github.com/afgen/afgen/runtime/internal/once"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/receive"
@@ -30,15 +33,6 @@ import (
 //
 //	Open(ctx context.Context, env backend.Env) (*backend.Ports, error) // called by Open
 type Backend = backend.Backend
-
-// The states of an App, in the order in which it passes them.
-const (
-	stateOpen int32 = iota
-	stateStarting
-	stateRunning
-	stateStopping
-	stateClosed
-)
 
 // An App is one running instance of a program. Generated code uses it as a [Caller], [Registrar] and [TaskClient]. Its
 // methods are safe for concurrent use. The code that opened it must call Run or Shutdown.
@@ -61,17 +55,12 @@ type App struct {
 	receivers  receive.Set
 	snowflakes *ids.Snowflakes
 
-	state    atomic.Int32
-	started  chan struct{} // closed when Start has succeeded
-	draining chan struct{} // closed when Shutdown begins; in a child process, when the parent's Shutdown begins
+	life *lifecycle.Lifecycle // also guards services and workers, which don't change once it isn't open
 
 	mu       sync.Mutex
 	services []ServiceSpec
 	workers  []WorkerSpec
 	late     []error // of registrations after Start
-	starting *starting
-	closed   chan struct{} // closed when Shutdown has ended; created by the first Shutdown
-	closeErr error
 }
 
 var (
@@ -111,7 +100,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	}
 	a := &App{
 		settings: s, log: slog.Default(), instance: newInstance(s), snowflakes: ids.NewSnowflakes(),
-		started: make(chan struct{}), draining: make(chan struct{}),
+		life: lifecycle.New(),
 	}
 	a.inFlight = calls.NewLimit(s.maxCalls, s.maxPending)
 	a.process = ownProcess{a}
@@ -169,15 +158,14 @@ func (a *App) AddWorker(w WorkerSpec) {
 // add records a registration. Since it can't return an error, it logs a registration after Start, and Shutdown returns
 // the error.
 func (a *App) add(pkg, typ string, register func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.state.Load() == stateOpen {
-		register()
+	if a.life.Register(register) {
 		return
 	}
 	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register before Start",
 		registration.Func(pkg, typ))
+	a.mu.Lock()
 	a.late = append(a.late, err)
+	a.mu.Unlock()
 	a.log.Error("registered after Start, not served", "type", registration.Type(pkg, typ))
 }
 
@@ -228,7 +216,7 @@ func (p ownProcess) run(ctx context.Context) error {
 	defer end(nil)
 	draining, hurry := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer hurry(nil)
-	release := interrupt.Handler{Log: a.log, Draining: a.isDraining, Drain: end, Hurry: hurry}.Handle()
+	release := interrupt.Handler{Log: a.log, Draining: a.life.IsDraining, Drain: end, Hurry: hurry}.Handle()
 	defer release()
 	defer interrupt.SurviveBrokenPipes()()
 	err := a.runUntilEnd(running)
@@ -240,7 +228,7 @@ func (p ownProcess) run(ctx context.Context) error {
 // runUntilEnd starts the App and waits until ctx ends. If ctx ends during the start, it returns and Shutdown ends the
 // start. It returns an error if the App can't start.
 func (a *App) runUntilEnd(ctx context.Context) error {
-	s, err := a.begin(ctx)
+	s, err := a.life.Begin(ctx, a.checkRegistrations)
 	if err != nil {
 		return err
 	}
@@ -275,38 +263,18 @@ func (a *App) Shutdown(ctx context.Context) error {
 
 func (p ownProcess) shutdown(ctx context.Context) error {
 	a := p.app
-	a.mu.Lock()
-	if closed := a.closed; closed != nil {
-		a.mu.Unlock()
-		select {
-		case <-closed:
-			return a.closeErr
-		case <-ctx.Done():
-			return Errorf(CodeOf(ctx.Err()), "waiting for another Shutdown: %w", context.Cause(ctx))
-		}
-	}
-	a.closed = make(chan struct{})
-	a.state.Store(stateStopping)
-	close(a.draining)
-	starting, errs := a.starting, a.late
-	a.mu.Unlock()
-
-	last, cancel := grace.Outlast(ctx, grace.Total)
-	defer cancel()
-	if !grace.Await(last, func() {
-		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, starting)...)...)
-		close(a.closed)
-	}) {
-		return Errorf(ErrDeadlineExceeded, "the shutdown did not complete within %v of its deadline: %w", grace.Total,
-			context.Cause(ctx))
-	}
-	return a.closeErr
+	return a.life.Shutdown(ctx, func(s *lifecycle.Start) error {
+		errs := a.shutdown(ctx, s)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return errors.Join(append(slices.Clone(a.late), errs...)...)
+	})
 }
 
 // shutdown cancels a running Start, drains, writes results and closes the backend, each within its time limit.
-func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
+func (a *App) shutdown(ctx context.Context, starting *lifecycle.Start) (errs []error) {
 	c := a.core
-	if err := starting.end(ctx); err != nil {
+	if err := starting.Cancel(ctx); err != nil {
 		errs = append(errs, err)
 		if c != nil { // Start is still running and owns what it has created
 			c.tasks.Close()
@@ -315,7 +283,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	}
 	drained := make(chan struct{})
 	if len(errs) == 0 {
-		go a.reportDrain(ctx, drained)
+		go drain.Report(ctx, a.log, drained, a.unfinished)
 	}
 	if c != nil {
 		c.quit()
@@ -334,7 +302,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 		errs = append(errs, c.stop(ctx))
 	}
 	close(drained)
-	a.state.Store(stateClosed)
+	a.life.Close()
 	// The backend gets some time even if the drain has used up ctx's.
 	closing, cancel := grace.Outlast(ctx, grace.Closed)
 	defer cancel()
@@ -365,30 +333,5 @@ func (a *App) Native() any { return a.ports.Native }
 // Deprecated: use [App.Native].
 func (a *App) Power() any { return a.Native() }
 
-// awaitStart blocks a request or the first claim until Start has succeeded, so that the handler can use the App and
-// call all services of its instance. It returns false if the request must not be handled.
-func (a *App) awaitStart(ctx context.Context) bool {
-	select {
-	case <-a.started: // even if the App is draining now
-		return true
-	default:
-	}
-	select {
-	case <-a.started:
-		return true
-	case <-a.draining:
-	case <-ctx.Done():
-	}
-	return false
-}
-
 // admit returns an error if the App is not in a state in which it can make calls.
-func (a *App) admit() *Error {
-	switch a.state.Load() {
-	case stateOpen, stateStarting:
-		return NewError(ErrFailedPrecondition, "the app has not been started").With(OutcomeNotSent)
-	case stateClosed:
-		return NewError(ErrFailedPrecondition, "the app has been shut down").With(OutcomeNotSent)
-	}
-	return nil
-}
+func (a *App) admit() *Error { return a.life.Admit() }

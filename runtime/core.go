@@ -12,10 +12,10 @@ import (
 	"github.com/afgen/afgen/runtime/internal/finals"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/history"
+	"github.com/afgen/afgen/runtime/internal/isolate"
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/limits"
 	"github.com/afgen/afgen/runtime/internal/livelog"
-	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/registry"
@@ -53,7 +53,7 @@ type core struct {
 	limits   *limits.Store
 	retries  *resubmit.Retrier
 	finals   finals.Cache
-	children pipe.Children
+	children *isolate.Children // nil in a child process
 }
 
 func newCore(a *App) *core {
@@ -62,11 +62,12 @@ func newCore(a *App) *core {
 		Docs: a.ports.Docs, Store: a.ports.Store, Instance: a.instance.ID, Log: a.log,
 	})
 	e.store = e.history.Store(a.ports.Store)
+	e.children = newChildren(a)
 	e.tasks = tasks.New(tasks.Config{
 		History: e.history,
 		Ports:   a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion, Observer: a.settings.observer,
-		AwaitStart: a.awaitStart, WarnOnce: a.warned.First, ReadLimits: e.limitOf,
+		AwaitStart: a.life.AwaitStart, WarnOnce: a.warned.First, ReadLimits: e.limitOf,
 		WaitUntold: waitUntold, WaitsLong: e.waitsLong,
 		LimitApplied: func() { e.registry.AnnounceSoon() },
 		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/lifecycle"
 )
 
 // A Condition is the last known state of something that the App depends on, such as a server: see [App.Health]. Its
@@ -45,7 +46,7 @@ type Health struct {
 // Health returns the last known state of the App. It never blocks.
 func (a *App) Health() Health {
 	h := Health{
-		State:    [...]string{"open", "starting", "running", "stopping", "closed"}[a.state.Load()],
+		State:    a.life.State().String(),
 		Instance: a.instance, Backend: a.ports.Name, Conditions: a.conditions(), Degraded: []string{},
 	}
 	if a.core != nil {
@@ -81,12 +82,12 @@ func (a *App) Ready() error {
 }
 
 func (a *App) ready(conditions []Condition) *Error {
-	switch a.state.Load() {
-	case stateOpen, stateStarting:
+	switch a.life.State() {
+	case lifecycle.Open, lifecycle.Starting:
 		return NewError(ErrFailedPrecondition, "the app has not been started")
-	case stateStopping:
+	case lifecycle.Stopping:
 		return NewError(ErrFailedPrecondition, "the app is shutting down")
-	case stateClosed:
+	case lifecycle.Closed:
 		return NewError(ErrFailedPrecondition, "the app has been shut down")
 	}
 	var purposes []backend.Stopped // registrations do not change after Start
@@ -119,7 +120,7 @@ func (a *App) conditions() []Condition {
 	if a.ports.Health != nil {
 		conditions = append(conditions, a.ports.Health()...)
 	}
-	if a.state.Load() == stateRunning && a.core != nil && a.core.tasks != nil && len(a.workers) > 0 {
+	if a.life.State() == lifecycle.Running && a.core != nil && a.core.tasks != nil && len(a.workers) > 0 {
 		conditions = append(conditions, a.core.tasks.Conditions()...)
 	}
 	return conditions

@@ -3,24 +3,21 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/child"
-	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
+	"github.com/afgen/afgen/runtime/internal/isolate"
 	"github.com/afgen/afgen/runtime/internal/pipe"
-	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // How a task of a worker with isolation=process runs: package tasks calls the worker's handler, which is runChild. It
-// starts this program again in a child process (package pipe). There, main opens and starts an App: openChild and
+// starts this program again in a child process (package isolate). There, main opens and starts an App: openChild and
 // childProcess.start. handleHere calls the registered worker, and the process exits.
 
 // ChildMemory limits the memory, in bytes, of each child process that runs a task of a worker with isolation=process.
@@ -50,10 +47,7 @@ type childSettings struct {
 	off    bool
 }
 
-const (
-	childGrace     = 5 * time.Second
-	childReadyMost = time.Minute // until main calls Start
-)
+const childGrace = 5 * time.Second
 
 // causes are the causes with which the context of a handler in a child process ends.
 var causes = pipe.Causes{
@@ -90,7 +84,7 @@ func (p ownProcess) StopTasks(ctx context.Context, s backend.Stop) error {
 }
 
 func (p ownProcess) logger(ctx context.Context, h *handling) *slog.Logger {
-	return slog.New(h.contextHandler().bind(ctx, h))
+	return slog.New(h.contextHandler().Bind(ctx, h))
 }
 
 // childProcess implements process for an App in a child process. It runs one task for its parent and reaches the
@@ -124,7 +118,7 @@ func (p childProcess) start(context.Context) error {
 		Run: func(ctx context.Context, t pipe.Task) (json.RawMessage, error) {
 			return p.app.handleHere(ctx, t, w)
 		},
-		Drain:  func() { close(p.app.draining) },
+		Drain:  p.app.life.Drain,
 		Causes: causes,
 	})
 	return nil
@@ -134,12 +128,9 @@ func (p childProcess) start(context.Context) error {
 // workers.
 func (p childProcess) worker() (*WorkerSpec, error) {
 	a := p.app
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.state.CompareAndSwap(stateOpen, stateRunning) {
-		return nil, NewError(ErrFailedPrecondition, "Start: the app has already been started or shut down")
+	if err := a.life.BeginChild(); err != nil {
+		return nil, err
 	}
-	close(a.started)
 	if err := a.checkRegistrations(); err != nil {
 		return nil, err
 	}
@@ -166,7 +157,7 @@ func (p childProcess) run(ctx context.Context) error {
 
 // shutdown only changes the state: there is nothing to drain.
 func (p childProcess) shutdown(context.Context) error {
-	p.app.state.Store(stateClosed)
+	p.app.life.Close()
 	return nil
 }
 
@@ -198,9 +189,6 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 	return result, err
 }
 
-// handleHereName is the name of the function that is on the stack of a handler in a child process.
-var handleHereName = stack.Name((*App).handleHere)
-
 // handlerOf returns the handler of a worker's tasks. For isolation=process it runs them in child processes, where the
 // middleware runs, too.
 func (c *core) handlerOf(w *WorkerSpec) (TaskHandler, error) {
@@ -221,98 +209,13 @@ func (c *core) runChild(ctx context.Context, r *Running) (json.RawMessage, error
 	if s := r.subtasks; t.DoneOf != "" {
 		t.Done = &backend.SubtaskCounts{Total: s.Total, Succeeded: s.Succeeded, Failed: s.Failed, Stopped: s.Stopped}
 	}
-	log := LoggerFrom(ctx)
-	p, err := c.children.Start(ctx, pipe.Config{
-		Queue: r.Queue, Instance: c.app.instance, Memory: c.app.settings.child.memory, Parent: c.app.process, Causes: causes,
-		Logs: log.Handler(), Errors: c.log,
+	return c.children.Run(ctx, t, LoggerFrom(ctx), errorLogFrom)
+}
+
+// newChildren returns the child processes of an App.
+func newChildren(a *App) *isolate.Children {
+	return isolate.New(isolate.Config{
+		Instance: a.instance, Memory: a.settings.child.memory, Grace: a.settings.child.grace, Parent: a.process,
+		Causes: causes, Draining: a.life.Draining(), Handler: stack.Name((*App).handleHere), Log: a.log,
 	})
-	if err != nil { // not a failure of the worker, so no attempt is charged
-		log.Warn("could not start a child process, task snoozed", "error", err)
-		return nil, Snooze(retry.MaxPoll)
-	}
-	defer c.children.End(p)
-
-	begin := time.NewTimer(childReadyMost)
-	defer begin.Stop()
-	select {
-	case <-p.Ready():
-	case <-p.Dead():
-		if p.Exit().Terminated && c.app.drainsSoon() {
-			return nil, Snooze(0)
-		}
-		return nil, crashed(p.Exit(), "the child process did not begin its task: main must call Start or Run "+
-			"of the App with this worker")
-	case <-ctx.Done():
-		p.Kill()
-		return nil, Errorf(CodeOf(ctx.Err()), "the child process did not begin its task: %w", context.Cause(ctx))
-	case <-begin.C:
-		p.Quit(child.QuitMost)
-		return nil, Errorf(ErrFailedPrecondition, "the child process did not begin its task within %v: main must call Start "+
-			"or Run of the App with this worker, also in a child process; %w", childReadyMost, p.Exit())
-	}
-	go func() {
-		select {
-		case <-c.app.draining:
-			p.Drain()
-		case <-p.Dead():
-		}
-	}()
-	if deadline, ok := ctx.Deadline(); ok {
-		t.Left = max(time.Until(deadline), 1)
-	}
-	result, err := p.Run(ctx, t, c.childEnd)
-	exit, ended := errors.AsType[*child.ExitError](err)
-	switch {
-	case !ended:
-		return result, err
-	case exit.Killed && ctx.Err() != nil:
-		logHung(errorLogFrom(ctx), context.Cause(ctx), p, exit)
-		return nil, Errorf(CodeOf(ctx.Err()), "handler did not return after its context ended, process killed: %w",
-			context.Cause(ctx))
-	case exit.Terminated && c.app.drainsSoon():
-		return nil, Snooze(0)
-	}
-	return nil, crashed(exit, "")
-}
-
-// childEnd returns how long a child process may run after its context has ended with a cause, and how long it may then
-// take to write its stacks.
-func (c *core) childEnd(cause error) (end, quit time.Duration) {
-	end, quit = c.app.settings.child.grace, child.QuitMost
-	switch {
-	case errors.Is(cause, tasks.ErrShutdown): // Shutdown abandons it after grace.Abandon
-		end, quit = min(end, grace.Abandon/2), grace.Abandon/4
-	case errors.Is(cause, ErrLeaseLost): // the task may soon run on another instance
-		end, quit = 0, 0
-	}
-	return end, quit
-}
-
-// logHung logs that a child process was killed, with the stack of its handler if the process has written it.
-func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitError) {
-	where := stack.Running(p.Stderr(), handleHereName)
-	if where == "" {
-		where = exit.Stderr
-	}
-	log.Error("handler did not return after its context ended, process killed", "cause", cause, "stack", where)
-}
-
-// drainsSoon reports whether the App is draining or begins to within a second. A SIGTERM that a supervisor sends to all
-// processes of a service may reach a child before its parent.
-func (a *App) drainsSoon() bool {
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case <-a.draining:
-	case <-timer.C:
-	}
-	return a.isDraining()
-}
-
-// crashed returns the error of an attempt whose child process exited unexpectedly.
-func crashed(exit *child.ExitError, when string) error {
-	if when != "" {
-		return Errorf(exit.Code(), "%s: %w", when, exit)
-	}
-	return Errorf(exit.Code(), "%w", exit)
 }

@@ -24,7 +24,7 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) error {
 	}
 	service := registry.NewService(spec.Name, e.Concurrency, e.Methods, argumentsOf(spec.Methods), a.log)
 	s := serve.New(serve.Config{
-		Instance: a.instance, Log: a.log, Redact: a.settings.redact, AwaitStart: a.awaitStart, WarnOnce: a.warned.First,
+		Instance: a.instance, Log: a.log, Redact: a.settings.redact, AwaitStart: a.life.AwaitStart, WarnOnce: a.warned.First,
 		Context: a.handlingRequest,
 	}, service, methods)
 	if a.core != nil {

@@ -5,17 +5,8 @@ import (
 	"fmt"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/grace"
+	"github.com/afgen/afgen/runtime/internal/lifecycle"
 )
-
-// A starting is a running Start. It holds no lock during I/O, so that Shutdown can cancel it.
-type starting struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	over   chan struct{} // closed when Start has returned
-}
-
-var errStartEnded = NewError(ErrFailedPrecondition, "the app was shut down while it was starting")
 
 // Start starts the registered services and workers. From then on the App can make calls and submit tasks. ctx limits
 // the start only. If registrations are invalid, Start returns all of their errors, joined. After an error the App can
@@ -31,49 +22,23 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (p ownProcess) start(ctx context.Context) error {
-	s, err := p.app.begin(ctx)
+	s, err := p.app.life.Begin(ctx, p.app.checkRegistrations)
 	if err != nil {
 		return err
 	}
 	return p.app.finish(s)
 }
 
-// begin is the part of Start without I/O. It ends the registration of services and workers.
-func (a *App) begin(ctx context.Context) (*starting, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.state.CompareAndSwap(stateOpen, stateStarting) {
-		return nil, NewError(ErrFailedPrecondition, "Start: the app has already been started, by Start or Run, or shut down")
-	}
-	if err := a.checkRegistrations(); err != nil {
-		return nil, err
-	}
-	s := &starting{over: make(chan struct{})}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	a.starting = s
-	return s, nil
-}
-
-// finish is the rest of Start.
-func (a *App) finish(s *starting) error {
-	defer close(s.over)
-	defer s.cancel(nil)
-	err := a.serveAll(s.ctx)
+// finish is the part of Start with I/O.
+func (a *App) finish(s *lifecycle.Start) error {
+	defer s.Close()
+	err := a.serveAll(s.Context)
 	if err == nil {
-		err = a.startTasks(s.ctx)
+		err = a.startTasks(s.Context)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case a.state.Load() != stateStarting && err == nil:
-		return fmt.Errorf("Start: %w", errStartEnded)
-	case a.state.Load() != stateStarting:
-		return fmt.Errorf("Start: %w: %w", errStartEnded, err)
-	case err != nil:
+	if err := s.Done(err); err != nil {
 		return err
 	}
-	a.state.Store(stateRunning)
-	close(a.started)
 	a.log.Info("started", append([]any{"backend", a.ports.Name, "services", len(a.services), "workers", len(a.workers)},
 		a.locationAttrs()...)...)
 	return nil
@@ -102,20 +67,4 @@ func (a *App) startTasks(ctx context.Context) error {
 		return fmt.Errorf("starting the workers: %w", backend.AsError(err))
 	}
 	return nil
-}
-
-// end cancels a Start and waits until it has returned, at most grace.Abandon longer than ctx. s may be nil.
-func (s *starting) end(ctx context.Context) error {
-	if s == nil {
-		return nil
-	}
-	s.cancel(errStartEnded)
-	longer, cancel := grace.Outlast(ctx, grace.Abandon)
-	defer cancel()
-	select {
-	case <-s.over:
-		return nil
-	case <-longer.Done():
-	}
-	return Errorf(ErrDeadlineExceeded, "Start did not return after its context ended, abandoned: %w", context.Cause(ctx))
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/lifecycle"
 	"github.com/afgen/afgen/runtime/internal/submit"
 	"github.com/afgen/afgen/runtime/internal/testhook"
 )
@@ -18,7 +19,7 @@ func init() {
 func contextForTest(ctx context.Context, running any, to testhook.Report) context.Context {
 	r := running.(Running)
 	r.attemptState = &attemptState{store: to, test: to, metadata: outgoing(ctx)}
-	a := &App{settings: defaults(), log: slog.Default(), draining: make(chan struct{})}
+	a := &App{settings: defaults(), log: slog.Default(), life: lifecycle.New()}
 	a.process = ownProcess{a}
 	ctx = context.WithValue(ctx, metadataKey{}, Metadata(nil)) // a handler's own metadata is not forwarded
 	return context.WithValue(ctx, handlingKey{}, &handling{app: a, running: &r})

@@ -24,6 +24,20 @@ func TestExamplesListenOnOneInterface(t *testing.T) {
 	})
 }
 
+// Package runtime has the public API and wires its parts, which are packages below runtime/internal.
+func TestPackageRuntimeHasOnlyTheAPI(t *testing.T) {
+	const most = 6500
+	lines := 0
+	eachFile(t, []string{".go"}, func(path, text string) {
+		if filepath.Dir(path) == filepath.Join(root, "runtime") && !strings.HasSuffix(path, "_test.go") {
+			lines += strings.Count(text, "\n")
+		}
+	})
+	if lines == 0 || lines > most {
+		t.Errorf("package runtime has %d lines, want at most %d: move what is not API below runtime/internal", lines, most)
+	}
+}
+
 // Only testkit.Long skips slow tests, so that each of them runs in make test-all.
 func TestOnlyTestkitSkipsLongTests(t *testing.T) {
 	skip := regexp.MustCompile(`\.Skipf?\("long`)
