@@ -1,0 +1,246 @@
+// The pages work without this script. It keeps them up to date, follows logs, and adds a theme switch and shortcuts.
+'use strict';
+(() => {
+  const root = document.documentElement;
+  const store = {
+    get: () => { try { return localStorage.getItem('afgen-theme'); } catch { return null; } },
+    set: (t) => { try { localStorage.setItem('afgen-theme', t); } catch { /* storage is off: the choice ends with the page */ } },
+  };
+  const theme = store.get();
+  if (theme === 'light' || theme === 'dark') root.dataset.theme = theme; // before the page is drawn
+
+  const $ = (sel, from = document) => from.querySelector(sel);
+  const $$ = (sel, from = document) => [...from.querySelectorAll(sel)];
+
+  // ---- Relative times, as relative() in view.go has them.
+  const span = (s) => s < 60 ? Math.floor(s) + ' s' : s < 3600 ? Math.floor(s / 60) + ' min'
+    : s < 172800 ? Math.floor(s / 3600) + ' h' : Math.floor(s / 86400) + ' days';
+  const relative = (ms) => ms <= -1000 ? span(-ms / 1000) + ' ago' : ms < 1000 ? 'now' : 'in ' + span(ms / 1000);
+  const setText = (el, text) => { if (el.textContent !== text) el.textContent = text; };
+  const retime = () => $$('time[data-rel]').forEach((el) => setText(el, relative(Date.parse(el.dateTime) - Date.now())));
+
+  // ---- Patching: what the server rendered anew replaces what differs. Focus, selections, what is open and what was
+  // typed stay, because nodes that are the same are not touched.
+  const keyOf = (n) => n.nodeType === 1 ? n.id || n.dataset.key || '' : '';
+  const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+  function patch(old, fresh) {
+    if (old.nodeType !== 1) {
+      if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+      return;
+    }
+    if (old.isEqualNode(fresh) || old.hasAttribute('data-following')) return;
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(old.nodeName)) return; // the viewer's
+    const kept = old.nodeName === 'DETAILS' ? ['open'] : [];
+    for (const { name, value } of [...fresh.attributes]) {
+      if (!kept.includes(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    for (const { name } of [...old.attributes]) {
+      if (!kept.includes(name) && !fresh.hasAttribute(name) && name !== 'data-on') old.removeAttribute(name);
+    }
+    const keyed = new Map();
+    for (const n of old.childNodes) { const k = keyOf(n); if (k) keyed.set(k, n); }
+    let at = old.firstChild;
+    for (const f of [...fresh.childNodes]) {
+      const k = keyOf(f);
+      let match = k ? keyed.get(k) : at && !keyOf(at) && same(at, f) ? at : null;
+      if (match && !same(match, f)) match = null;
+      if (!match) { old.insertBefore(document.importNode(f, true), at); continue; }
+      if (match === at) at = at.nextSibling; else old.insertBefore(match, at);
+      keyed.delete(k);
+      patch(match, f);
+    }
+    while (at) { const next = at.nextSibling; at.remove(); at = next; }
+  }
+
+  // ---- Live updates
+  const least = 1000, poll = 5000, unrelated = 3000;
+  let due = null, fetching = false, last = 0, wanted = new Set();
+  const busy = (el) => $('details.menu[open]', el) || (el.contains(document.activeElement) &&
+    /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.nodeName) && document.activeElement.type !== 'checkbox');
+  function want(kinds, wait) {
+    kinds.forEach((k) => wanted.add(k));
+    const when = Math.max(Date.now() + wait, last + least);
+    if (due && due.when <= when) return;
+    if (due) clearTimeout(due.timer);
+    due = { when, timer: setTimeout(refresh, when - Date.now()) };
+  }
+  async function refresh() {
+    due = null;
+    if (fetching || document.hidden) return;
+    const kinds = wanted;
+    wanted = new Set();
+    const parts = $$('[data-live]').filter((el) => kinds.has('start') || el.dataset.live.split(' ').some((k) => kinds.has(k)));
+    if (!parts.length) return;
+    fetching = true;
+    last = Date.now();
+    try {
+      const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      for (const el of $$('main [data-live]')) {
+        const fresh = page.getElementById(el.id);
+        if (!fresh) el.remove();
+        else if (!busy(el) && (parts.includes(el) || kinds.has('start'))) patch(el, fresh);
+      }
+      $$('main [data-live]', page).forEach((el) => { // parts that are new come after what they come after there
+        if (document.getElementById(el.id)) return;
+        const before = el.previousElementSibling && el.previousElementSibling.id && document.getElementById(el.previousElementSibling.id);
+        if (before) before.after(document.importNode(el, true));
+      });
+      state(stream && stream.readyState === 1 ? 'live' : 'poll');
+      wire();
+      retime();
+    } catch (e) { state('off'); }
+    fetching = false;
+    if (wanted.size) want([], 0);
+  }
+
+  let stream = null, polling = null;
+  const words = { live: ['live', 'Changes are shown within a second or two'], poll: ['every 5 s', 'No stream of events: the page is read every 5 seconds'],
+    off: ['not updating', 'The dashboard does not answer'] };
+  function state(s) {
+    const el = $('#live');
+    if (!el) return;
+    el.dataset.state = s;
+    setText($('.live-text', el), words[s][0]);
+    el.title = words[s][1];
+  }
+  function startPolling() {
+    if (polling) return;
+    polling = setInterval(() => {
+      want(['start'], 0);
+      if (!stream || stream.readyState === 2) listen();
+    }, poll);
+  }
+  function listen() {
+    if (stream) stream.close();
+    const { events, task } = document.body.dataset;
+    if (!events || !window.EventSource) { startPolling(); return; }
+    stream = new EventSource(events + (task ? '?task=' + encodeURIComponent(task) : ''));
+    stream.onopen = () => { clearInterval(polling); polling = null; state('live'); };
+    stream.onmessage = (m) => {
+      const tick = JSON.parse(m.data);
+      const other = tick.kind === 'tasks' && task && !(tick.ids || []).includes(task);
+      want([tick.kind], other ? unrelated : 50);
+    };
+    stream.onerror = () => { state('poll'); startPolling(); };
+    stream.addEventListener('end', () => { stream.close(); state('poll'); startPolling(); });
+  }
+  function pause() {
+    if (stream) stream.close();
+    stream = null;
+    clearInterval(polling);
+    polling = null;
+    $$('[data-following]').forEach((el) => el.removeAttribute('data-following'));
+    follows.forEach((f) => f.close());
+    follows.clear();
+  }
+
+  // ---- Logs of running attempts
+  const follows = new Map();
+  function follow(el) {
+    if (follows.has(el) || !window.EventSource || document.hidden) return;
+    const log = new EventSource(el.dataset.follow);
+    follows.set(el, log);
+    const mark = $('.follow', el.parentElement);
+    const stop = () => { log.close(); el.removeAttribute('data-following'); if (mark) mark.hidden = true; };
+    log.onmessage = (m) => {
+      const bottom = el.scrollHeight - el.scrollTop - el.clientHeight < 40;
+      if (!el.hasAttribute('data-following')) { el.replaceChildren(); el.setAttribute('data-following', ''); } // it begins with the stored lines
+      if (mark) mark.hidden = false;
+      for (const line of JSON.parse(m.data)) {
+        const span = document.createElement('span');
+        span.className = /level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l';
+        span.textContent = line + '\n';
+        el.append(span);
+      }
+      while (el.childElementCount > 2000) el.firstElementChild.remove();
+      if (bottom) el.scrollTop = el.scrollHeight;
+    };
+    log.addEventListener('end', () => { stop(); want(['tasks'], 0); });
+    log.onerror = stop; // the next update of the page tries again
+  }
+
+  // ---- What the pages have
+  function wire() {
+    $$('[data-follow]').forEach(follow);
+    follows.forEach((f, el) => { if (!el.isConnected || !el.dataset.follow) { f.close(); follows.delete(el); } });
+    $$('[data-copy]:not([data-on])').forEach((el) => {
+      if (!navigator.clipboard) return;
+      el.setAttribute('data-on', '');
+      el.title = 'Copy';
+      el.addEventListener('click', () => {
+        if (String(getSelection())) return;
+        navigator.clipboard.writeText(el.textContent).then(() => { el.title = 'Copied'; });
+      });
+    });
+    $$('[data-all]:not([data-on])').forEach((all) => {
+      all.setAttribute('data-on', '');
+      all.hidden = false;
+      all.addEventListener('change', () => { $$('[name=id]').forEach((b) => { b.checked = all.checked; }); chosen(); });
+    });
+    chosen();
+  }
+  function chosen() {
+    const n = $$('[name=id]:checked').length;
+    $$('[data-chosen]').forEach((el) => setText(el, n ? n + ' selected' : ''));
+  }
+
+  // ---- Shortcuts
+  let prefix = 0, row = -1;
+  const rows = () => $$('tbody tr[data-key]');
+  function mark(by) {
+    const all = rows();
+    if (!all.length) return;
+    if (row >= 0 && all[row]) all[row].classList.remove('marked');
+    row = Math.min(Math.max(row + by, 0), all.length - 1);
+    all[row].classList.add('marked');
+    all[row].scrollIntoView({ block: 'nearest' });
+  }
+  function key(e) {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    if (e.key === 'Escape') { $$('details.menu[open]').forEach((d) => { d.open = false; }); return; }
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.nodeName)) return;
+    const go = Date.now() - prefix < 1200 && { o: '', t: 'tasks', q: 'queues' }[e.key];
+    prefix = 0;
+    if (typeof go === 'string') { location.href = $('.logo').href + go; return; }
+    if (e.key === 'g') prefix = Date.now();
+    else if (e.key === '/') { const q = $('[name=q]'); if (q) { q.focus(); q.select(); e.preventDefault(); } }
+    else if (e.key === 'j') mark(1);
+    else if (e.key === 'k') mark(-1);
+    else if (e.key === 'x' && rows()[row]) { const b = $('[name=id]', rows()[row]); if (b) { b.click(); } }
+    else if (e.key === 'Enter' && e.target === document.body && rows()[row]) { const a = $('a', rows()[row]); if (a) a.click(); }
+    else if (e.key === '?') { const d = $('#keys'); if (d) d.open ? d.close() : d.showModal(); }
+  }
+
+  document.addEventListener('DOMContentLoaded', () => {
+    const toggle = $('[data-theme-toggle]');
+    if (toggle) {
+      toggle.hidden = false;
+      toggle.addEventListener('click', () => {
+        const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+        root.dataset.theme = dark ? 'light' : 'dark';
+        store.set(root.dataset.theme);
+      });
+    }
+    const here = new URL(location.href);
+    if (here.searchParams.has('done')) { // a reload must not tell it again
+      here.searchParams.delete('done');
+      history.replaceState(null, '', here);
+    }
+    document.addEventListener('keydown', key);
+    document.addEventListener('change', (e) => { if (e.target.name === 'id') chosen(); });
+    document.addEventListener('click', (e) => { // a click elsewhere closes menus
+      $$('details.menu[open]').forEach((d) => { if (!d.contains(e.target)) d.open = false; });
+    });
+    wire();
+    setInterval(retime, 5000);
+    if (!$('[data-live]')) return;
+    listen();
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) pause(); else { listen(); want(['start'], 0); }
+    });
+    addEventListener('pagehide', pause);
+    addEventListener('pageshow', (e) => { if (e.persisted) { listen(); want(['start'], 0); } });
+  });
+})();

@@ -1,0 +1,135 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
+)
+
+const (
+	cachedFor  = time.Second
+	maxCached  = 512              // answers
+	maxReading = 10 * time.Second // of one read, which outlasts the request that began it
+)
+
+// A cache is an API that keeps what it reads for a second, so that the store is read as often for many viewers as for
+// one. What it returns is shared and must not be modified. A change through it, and expire, make it read anew.
+type cache struct {
+	admin.API
+	flight singleflight.Group
+
+	mu      sync.Mutex
+	epoch   int // incremented by expire
+	answers map[string]answer
+}
+
+type answer struct {
+	epoch int
+	until time.Time
+	value any
+}
+
+func newCache(api admin.API) *cache { return &cache{API: api, answers: map[string]answer{}} }
+
+// expire forgets all answers, also those that are being read.
+func (c *cache) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	clear(c.answers)
+}
+
+// cached returns what read returns, or has returned within the last second. Errors are not kept.
+func cached[Q, R any](ctx context.Context, c *cache, method string, q Q, read func(context.Context, Q) (R, error)) (R, error) {
+	var none R
+	key, err := json.Marshal(q)
+	if err != nil { // a query that can't be sent either
+		return none, af.Errorf(af.ErrInvalidArgument, "%s: %w", method, err)
+	}
+	id := method + " " + string(key)
+	c.mu.Lock()
+	epoch := c.epoch
+	a, ok := c.answers[id]
+	c.mu.Unlock()
+	if ok && time.Now().Before(a.until) {
+		return a.value.(R), nil
+	}
+	// A reader that comes after expire must not get what was read before it.
+	id2 := id + " " + time.Duration(epoch).String()
+	result := c.flight.DoChan(id2, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxReading)
+		defer cancel()
+		r, err := read(ctx, q)
+		if err == nil {
+			c.keep(id, answer{epoch: epoch, until: time.Now().Add(cachedFor), value: r})
+		}
+		return r, err
+	})
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return none, r.Err
+		}
+		return r.Val.(R), nil
+	case <-ctx.Done():
+		return none, af.Errorf(af.CodeOf(ctx.Err()), "%w", context.Cause(ctx))
+	}
+}
+
+func (c *cache) keep(id string, a answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.epoch != c.epoch {
+		return
+	}
+	if len(c.answers) >= maxCached {
+		clear(c.answers)
+	}
+	c.answers[id] = a
+}
+
+func (c *cache) Overview(ctx context.Context) (admin.Overview, error) {
+	return cached(ctx, c, "Overview", "", func(ctx context.Context, _ string) (admin.Overview, error) {
+		return c.API.Overview(ctx)
+	})
+}
+
+func (c *cache) Queues(ctx context.Context) ([]af.QueueInfo, error) {
+	return cached(ctx, c, "Queues", "", func(ctx context.Context, _ string) ([]af.QueueInfo, error) {
+		return c.API.Queues(ctx)
+	})
+}
+
+func (c *cache) Tasks(ctx context.Context, q af.TaskQuery) (af.TaskPage, error) {
+	return cached(ctx, c, "Tasks", q, c.API.Tasks)
+}
+
+func (c *cache) Task(ctx context.Context, id string) (admin.Task, error) {
+	return cached(ctx, c, "Task", id, c.API.Task)
+}
+
+func (c *cache) Tree(ctx context.Context, q admin.TreeQuery) (admin.TreePage, error) {
+	return cached(ctx, c, "Tree", q, c.API.Tree)
+}
+
+func (c *cache) Why(ctx context.Context, id string) (admin.Explanation, error) {
+	return cached(ctx, c, "Why", id, c.API.Why)
+}
+
+func (c *cache) History(ctx context.Context, q af.HistoryQuery) ([]af.HistoryPoint, error) {
+	return cached(ctx, c, "History", q, c.API.History)
+}
+
+func (c *cache) Workers(ctx context.Context, q af.WorkerQuery) (af.WorkerPage, error) {
+	return cached(ctx, c, "Workers", q, c.API.Workers)
+}
+
+func (c *cache) Instances(ctx context.Context, q af.InstanceQuery) (af.InstancePage, error) {
+	return cached(ctx, c, "Instances", q, c.API.Instances)
+}

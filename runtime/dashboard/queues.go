@@ -1,0 +1,185 @@
+package dashboard
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
+)
+
+// A queuesPage is the data of the list of queues.
+type queuesPage struct {
+	frame
+	Queues []queueRow
+}
+
+// A queueRow is a queue with what the pages conclude from its numbers.
+type queueRow struct {
+	af.QueueInfo
+	Kind, State string // of its badge
+	Waiting     af.Count
+	Most        int // slots, or running tasks if these are more
+}
+
+func rowOf(q af.QueueInfo) queueRow {
+	r := queueRow{QueueInfo: q, Kind: "ok", State: "idle", Waiting: sum(q, af.StatusWaiting, af.StatusPending),
+		Most: max(q.Slots, q.Running)}
+	work := r.Waiting.N + q.Counts[af.StatusRetrying].N
+	switch {
+	case q.Limits.Paused:
+		r.Kind, r.State = "paused", "paused"
+	case q.Workers == 0 && work > 0:
+		r.Kind, r.State = "warn", "no worker"
+	case q.Workers == 0:
+		r.Kind, r.State = "stopped", "no worker"
+	case q.Slots == 0:
+		r.Kind, r.State = "paused", "limit 0"
+	case q.Running > 0:
+		r.Kind, r.State = "running", "running"
+	}
+	return r
+}
+
+func sum(q af.QueueInfo, statuses ...af.Status) (total af.Count) {
+	for _, s := range statuses {
+		n := q.Counts[s]
+		total = af.Count{N: total.N + n.N, AtLeast: total.AtLeast || n.AtLeast}
+	}
+	return total
+}
+
+// Of returns the number of tasks of a status.
+func (q queueRow) Of(s af.Status) af.Count { return q.Counts[s] }
+
+// Final reports whether the number of tasks that have ended is known.
+func (q queueRow) Final() bool {
+	return q.Counts[af.StatusSuccess].N+q.Counts[af.StatusFailed].N+q.Counts[af.StatusStopped].N > 0
+}
+
+func (s *server) queues(v *viewer, w http.ResponseWriter, r *http.Request) error {
+	queues, err := v.api.Queues(r.Context())
+	if err != nil {
+		return err
+	}
+	p := queuesPage{}
+	p.frame = frame{viewer: v, Title: "Queues", Nav: "queues", Done: doneText(r)}
+	for _, q := range queues {
+		p.Queues = append(p.Queues, rowOf(q))
+	}
+	return s.render(w, http.StatusOK, "queues", &p)
+}
+
+// A queuePage is the data of the page of a queue.
+type queuePage struct {
+	frame
+	Q       queueRow
+	Charts  []chart
+	Codes   []codeCount
+	Workers []af.WorkerInfo
+	More    bool     // there are more workers
+	Missing []string // what could not be read, in words
+	Limited []limited
+	Max     string // the limit of all instances, "" if there is none
+}
+
+// A limited is the limit of one address.
+type limited struct {
+	IP  string
+	Max int
+}
+
+// A codeCount is how often attempts have failed with a code.
+type codeCount struct {
+	Code af.Code
+	N    int64
+}
+
+func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error {
+	name, ctx := r.PathValue("queue"), r.Context()
+	queues, err := v.api.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(queues, func(q af.QueueInfo) bool { return q.Name == name })
+	if at < 0 {
+		return s.failWith(w, r, v.user, http.StatusNotFound, "There is no queue "+strconv.Quote(clean(name))+
+			". A queue is known if it has tasks, limits or a worker, or had a worker.")
+	}
+	p := queuePage{Q: rowOf(queues[at])}
+	p.frame = frame{viewer: v, Title: "Queue " + name, Nav: "queues", Done: doneText(r)}
+	hour, err := v.api.History(ctx, af.HistoryQuery{Queue: name})
+	if err != nil {
+		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(err))
+	} else {
+		p.Charts = []chart{throughput("Tasks a minute, last hour", hour, time.Minute),
+			waits("Wait before a start, last hour", hour, time.Minute)}
+		p.Codes = codesOf(hour)
+	}
+	workers, err := v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100})
+	if err != nil {
+		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(err))
+	}
+	p.Workers, p.More = workers.Workers, workers.Cursor != ""
+	limits := &p.Q.Limits
+	if limits.Max != nil {
+		p.Max = strconv.Itoa(*limits.Max)
+	}
+	for _, ip := range slices.Sorted(maps.Keys(limits.At)) {
+		p.Limited = append(p.Limited, limited{ip, limits.At[ip]})
+	}
+	return s.render(w, http.StatusOK, "queue", &p)
+}
+
+// codesOf returns the codes of failed attempts, the most frequent first.
+func codesOf(points []af.HistoryPoint) []codeCount {
+	counts := map[af.Code]int64{}
+	for i := range points {
+		for c, n := range points[i].Codes {
+			counts[c] += n
+		}
+	}
+	var all []codeCount
+	for c, n := range counts {
+		all = append(all, codeCount{c, n})
+	}
+	slices.SortFunc(all, func(a, b codeCount) int {
+		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Code, b.Code))
+	})
+	return all[:min(len(all), 8)]
+}
+
+// changeQueue pauses or resumes a queue, or changes its limits.
+func (s *server) changeQueue(v *viewer, w http.ResponseWriter, r *http.Request) error {
+	name, ctx := r.PathValue("queue"), r.Context()
+	a := admin.Action{Reason: strings.TrimSpace(r.PostForm.Get("reason"))}
+	ip := strings.TrimSpace(r.PostForm.Get("ip"))
+	done := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	back := s.link("queues", name)
+	var err error
+	switch done {
+	case "pause":
+		err = v.api.Pause(ctx, name, a)
+	case "resume":
+		err = v.api.Resume(ctx, name, a)
+	case "default":
+		err = v.api.ResetMax(ctx, name, ip, a)
+	case "max":
+		n, bad := strconv.Atoi(r.PostForm.Get("max"))
+		if bad != nil {
+			err = af.NewError(af.ErrInvalidArgument, "The limit must be a whole number.")
+		} else {
+			err = v.api.SetMax(ctx, admin.Limit{Queue: name, IP: ip, Max: n}, a)
+		}
+	}
+	if err != nil {
+		return &changeError{err, back}
+	}
+	http.Redirect(w, r, back+"?done="+done, http.StatusSeeOther)
+	return nil
+}

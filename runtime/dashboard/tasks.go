@@ -1,0 +1,137 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin/filter"
+)
+
+const tasksOnPage = 50
+
+// A tasksPage is the data of the list of tasks.
+type tasksPage struct {
+	frame
+	Line    string // the filter
+	Bad     string // what is wrong with it
+	Page    af.TaskPage
+	Next    string
+	First   string // the first page, if this is another
+	Chips   []chip
+	Keys    []filter.Key
+	Changes bool // some bulk action is allowed
+	Empty   string
+}
+
+// A chip is a link that selects a status.
+type chip struct {
+	Text   string
+	Status af.Status // "" for all
+	Link   string
+	N      string
+	On     bool
+}
+
+func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	p := tasksPage{Line: strings.TrimSpace(query.Get("q")), Keys: filter.Keys(),
+		Changes: v.Can("StopTasks") || v.Can("RetryTasks") || v.Can("DeleteTasks")}
+	p.frame = frame{viewer: v, Title: "Tasks", Nav: "tasks", Done: doneText(r)}
+	q, status := af.TaskQuery{}, http.StatusOK
+	var err error
+	if p.Line != "" {
+		if q, err = filter.Parse(p.Line, v.now); err != nil {
+			p.Bad, status = messageOf(err), http.StatusBadRequest
+		}
+	}
+	if err == nil {
+		q.Limit, q.Bytes, q.Cursor = tasksOnPage, 1<<20, query.Get("c")
+		if p.Page, err = v.api.Tasks(r.Context(), q); err != nil {
+			if code := af.CodeOf(err); code != af.ErrInvalidArgument && code != af.ErrPermissionDenied {
+				return err
+			}
+			p.Bad, status = messageOf(err), http.StatusBadRequest
+		}
+	}
+	list := func(values url.Values) string { return s.link("tasks") + "?" + values.Encode() }
+	if q.Cursor != "" {
+		p.First = list(url.Values{"q": {p.Line}})
+	}
+	if p.Page.Cursor != "" {
+		p.Next = list(url.Values{"q": {p.Line}, "c": {p.Page.Cursor}})
+	}
+	p.Chips = v.chips(r, p.Line, q)
+	switch {
+	case p.Bad != "":
+	case len(p.Page.Tasks) == 0 && p.Page.Bounded:
+		p.Empty = "None of the tasks looked at so far match. Continue the search below."
+	case len(p.Page.Tasks) == 0 && p.Line != "":
+		p.Empty = "No tasks match this filter."
+	}
+	return s.render(w, status, "tasks", &p)
+}
+
+// chips returns the links that select a status, with the numbers of tasks if they are known.
+func (v *viewer) chips(r *http.Request, line string, q af.TaskQuery) []chip {
+	counts, all := map[af.Status]af.Count{}, af.Count{}
+	if q.Filter.IsZero() && q.Source == "" && q.After.IsZero() && q.Before.IsZero() && q.Code == "" {
+		queues, err := v.api.Queues(r.Context())
+		if err != nil {
+			queues = nil // the links work without numbers
+		}
+		for i := range queues {
+			if q.Queue != "" && queues[i].Name != q.Queue {
+				continue
+			}
+			for s, n := range queues[i].Counts {
+				counts[s] = af.Count{N: counts[s].N + n.N, AtLeast: counts[s].AtLeast || n.AtLeast}
+				all = af.Count{N: all.N + n.N, AtLeast: all.AtLeast || n.AtLeast}
+			}
+		}
+	}
+	rest := withoutStatus(line)
+	chips := []chip{{Text: "all", Link: v.TasksLink(rest), On: len(q.Statuses) == 0}}
+	if all.N > 0 {
+		chips[0].N = counted(all)
+	}
+	for _, s := range statuses {
+		c := chip{Text: string(s), Status: s, Link: v.TasksLink(strings.TrimSpace(rest + " status:" + string(s))),
+			On: slices.Contains(q.Statuses, s)}
+		if n, ok := counts[s]; ok && n.N > 0 {
+			c.N = counted(n)
+		}
+		chips = append(chips, c)
+	}
+	return chips
+}
+
+// withoutStatus returns a filter line without its terms that select a status.
+func withoutStatus(line string) string {
+	return strings.Join(slices.DeleteFunc(strings.Fields(line), func(term string) bool {
+		return strings.HasPrefix(term, "status:") || strings.HasPrefix(term, "code:")
+	}), " ")
+}
+
+// What is what the list tells about a task in its widest column.
+func (p *tasksPage) What(t *af.Task) string {
+	switch {
+	case t.Error != nil && t.Status != af.StatusSuccess:
+		return t.Error.Message
+	case t.Status == af.StatusRunning && len(t.Progress) > 0 && len(t.Progress) < 200:
+		return string(t.Progress)
+	case len(t.Payload) > 0:
+		return string(t.Payload[:min(len(t.Payload), 400)])
+	}
+	return ""
+}
+
+// ErrorOf returns the code of a task's error, or "".
+func (p *tasksPage) ErrorOf(t *af.Task) af.Code {
+	if t.Error == nil || t.Status == af.StatusSuccess {
+		return ""
+	}
+	return t.Error.Code
+}
