@@ -73,14 +73,16 @@ type action struct {
 func (s *server) routes() {
 	s.mux = http.NewServeMux()
 	for pattern, serve := range map[string]page{
-		"/{$}":               s.overview,
-		"/tasks":             s.tasks,
-		"/tasks/{id}":        s.task,
-		"/tasks/{id}/log":    s.followLog,
-		"/tasks/{id}/{part}": s.taskPart,
-		"/queues":            s.queues,
-		"/queues/{queue}":    s.queue,
-		"/events":            s.events,
+		"/{$}":                 s.overview,
+		"/tasks":               s.tasks,
+		"/tasks/{id}":          s.task,
+		"/tasks/{id}/log":      s.followLog,
+		"/tasks/{id}/payload":  s.taskPart,
+		"/tasks/{id}/result":   s.taskPart,
+		"/tasks/{id}/progress": s.taskPart,
+		"/queues":              s.queues,
+		"/queues/{queue}":      s.queue,
+		"/events":              s.events,
 	} {
 		s.mux.HandleFunc("GET "+pattern, s.handle(serve))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,7 +126,7 @@ func (h *hub) watch(ctx context.Context, task string, t *topic) {
 				continue // the page has just been read
 			}
 			if task != "" && tick.Kind == admin.KindTasks {
-				if !containsSorted(tick.IDs, task) {
+				if !slices.Contains(tick.IDs, task) {
 					continue
 				}
 				tick.IDs = []string{task}
@@ -138,15 +139,6 @@ func (h *hub) watch(ctx context.Context, task string, t *topic) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-func containsSorted(ids []string, id string) bool {
-	for _, other := range ids {
-		if other == id {
-			return true
-		}
-	}
-	return false
 }
 
 func (h *hub) pass(t *topic, tick admin.Tick) {
@@ -195,6 +187,10 @@ func (s *server) followLog(v *viewer, w http.ResponseWriter, r *http.Request) er
 	if err := v.user.Check("Logs"); err != nil {
 		return err
 	}
+	id := r.PathValue("id")
+	if _, err := v.api.Task(r.Context(), id); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	_, end, err := s.hub.subscribe("") // counts as a stream
@@ -210,12 +206,12 @@ func (s *server) followLog(v *viewer, w http.ResponseWriter, r *http.Request) er
 		}
 	}()
 	out := newStream(w)
-	for lines, err := range v.api.Logs(ctx, r.PathValue("id")) {
-		switch {
-		case err != nil && !out.begun:
-			return err
-		case err != nil:
-			out.event("end", clean(err.Error()))
+	if !out.send(": open\n\n") {
+		return nil
+	}
+	for lines, err := range v.api.Logs(ctx, id) {
+		if err != nil {
+			out.event("end", clean(messageOf(err)))
 			return nil
 		}
 		shown := make([]string, len(lines))

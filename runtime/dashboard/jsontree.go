@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"strconv"
@@ -220,6 +221,19 @@ func visible(s string) string {
 		if hidden(r) {
 			q := strconv.QuoteRuneToASCII(r)
 			b.WriteString(q[1 : len(q)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// visibleJSON returns a JSON text with escapes for what visible escapes, which are only allowed in strings.
+func visibleJSON(raw []byte) string {
+	var b strings.Builder
+	for _, r := range string(raw) {
+		if unicode.Is(unicode.Bidi_Control, r) || r != '\n' && r != '\t' && unicode.IsControl(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
 		}

@@ -159,7 +159,7 @@ func (s *server) changeQueue(v *viewer, w http.ResponseWriter, r *http.Request) 
 	name, ctx := r.PathValue("queue"), r.Context()
 	a := admin.Action{Reason: strings.TrimSpace(r.PostForm.Get("reason"))}
 	ip := strings.TrimSpace(r.PostForm.Get("ip"))
-	done := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	done := lastElement(r)
 	back := s.link("queues", name)
 	var err error
 	switch done {

@@ -160,7 +160,7 @@ func (s *server) taskPart(v *viewer, w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	part := r.PathValue("part")
+	part := lastElement(r)
 	body, ok := map[string][]byte{"payload": t.Payload, "result": t.Result, "progress": t.Progress}[part]
 	if !ok || len(body) == 0 {
 		return af.NewError(af.ErrNotFound, "The task has no such part.")
@@ -169,6 +169,10 @@ func (s *server) taskPart(v *viewer, w http.ResponseWriter, r *http.Request) err
 	w.Header().Set("Content-Disposition", `attachment; filename="`+part+`.json"`)
 	_, _ = w.Write(body)
 	return nil
+}
+
+func lastElement(r *http.Request) string {
+	return r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 }
 
 // stepsOf returns the timeline of a task.
@@ -275,22 +279,23 @@ func kidsOf(counts map[af.Status]af.Count) kids {
 	return k
 }
 
+// indented returns JSON as it is edited, or "" if it is too large for that.
 func indented(raw json.RawMessage) string {
 	if len(raw) == 0 || len(raw) > 256<<10 {
 		return ""
 	}
 	text, err := json.MarshalIndent(raw, "", "  ")
 	if err != nil {
-		return string(raw)
+		return visibleJSON(raw)
 	}
-	return string(text)
+	return visibleJSON(text)
 }
 
 // changeTask stops, retries, runs, deletes or reweighs a task.
 func (s *server) changeTask(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	id, ctx := r.PathValue("id"), r.Context()
 	a := admin.Action{Reason: strings.TrimSpace(r.PostForm.Get("reason"))}
-	done := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	done := lastElement(r)
 	var err error
 	switch done {
 	case "stop":
