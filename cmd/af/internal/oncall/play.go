@@ -39,10 +39,18 @@ var questions = []question{
 		"slots-lost", `queue "thumbnails" has 1 waiting task`, "abandoned handler", "v1.4.0", "nightly", "prices",
 		"problems"}, 1, onFile},
 	{"Which queues are affected?", "af queues", []string{"no worker", "paused"}, 0, always},
+	{"What fails, and with which error?", "af ls status:failed", []string{"import-1", "line 17", "video-1"}, 0, always},
+	{"Why was no thumbnail made?", "af why thumb-1", []string{"No instance runs a worker of queue thumbnails"}, 0, always},
+	{"Why are invoices not sent?", "af why invoice-1", []string{"paused since", "ann", "wrong prices"}, 0, always},
+	{"Why is this picture not resized?", "af why size-1", []string{"can't decode its payload", newPayload}, 0, never},
+	{"Why does the next video not start?", "af why video-3", []string{"All 2 slots", "it is the next one"}, 0, never},
 	{"What happens now?", "af top -once", []string{"videos", "all slots busy"}, 0, never},
 	{"What runs, where and for how long?", "af ps", []string{"video-2", "10.0.0.7"}, 0, always},
+	{"Why was the nightly report not made?", "af why $REPORT", []string{"may run only at 10.0.0.9"}, 0, always},
 	{"Why was the price update skipped?", "af fires prices", []string{"an earlier task had not ended"}, 0, always},
 	{"Is a process degraded?", "af instances", []string{"v1.4.0", "v1.5.0", "slots-lost"}, 0, never},
+	{"What did the failed import do?", "af get import-1", []string{"line 17", "prices.csv"}, 0, onFile},
+	{"Who changed what?", "af audit", []string{"queue.pause", "job.run", "ann", "wrong prices"}, 0, always},
 }
 
 // Play plays the night on a backend. flags select the system; the questions are asked with them, and once more through
