@@ -54,8 +54,8 @@ var questions = []question{
 }
 
 // Play plays the night on a backend. flags select the system; the questions are asked with them, and once more through
-// the HTTP API of an instance. With a document the answers are compared with those in it, or written to it if update is
-// set. The shop runs until the test ends.
+// the HTTP API of an instance. The answers are compared with those in the document, or written to it if update is set.
+// The shop runs until the test ends.
 func Play(t *testing.T, b af.Backend, flags []string, document string, update bool) *Shop {
 	t.Helper()
 	s := newShop(t, b)
@@ -63,16 +63,12 @@ func Play(t *testing.T, b af.Backend, flags []string, document string, update bo
 		name  string
 		flags []string
 	}{{"direct", flags}, {"http", []string{"-url", s.url}}} {
-		var answers []string
-		for _, q := range questions {
-			answers = append(answers, s.ask(over.name, q, over.flags))
+		if update && over.name == "direct" {
+			s.write(document, over.flags)
+			continue
 		}
-		switch {
-		case document == "":
-		case update && over.name == "direct":
-			s.write(document, answers)
-		default:
-			s.compare(over.name, document, answers)
+		for _, q := range questions {
+			s.check(document, over.name, q, over.flags)
 		}
 	}
 	return s
@@ -147,36 +143,40 @@ func (*Shop) answerIn(block string) string {
 	return answer
 }
 
-// write writes answers to a document.
-func (s *Shop) write(file string, answers []string) {
+// write asks all questions and writes the answers to a document.
+func (s *Shop) write(file string, flags []string) {
 	s.Helper()
 	before, _, after := section(s.T, file)
 	var b strings.Builder
-	for i, answer := range answers {
-		b.WriteString(s.block(questions[i], answer))
+	for _, q := range questions {
+		b.WriteString(s.block(q, s.ask("direct", q, flags)))
 	}
 	if err := os.WriteFile(file, []byte(before+b.String()+after), 0o644); err != nil {
 		s.Fatal(err)
 	}
 }
 
-// compare compares answers with those in a document.
-func (s *Shop) compare(over, file string, answers []string) {
+// check asks a question and compares the answer with that in a document. It asks several times: some task may be tried
+// again just now.
+func (s *Shop) check(file, over string, q question, flags []string) {
 	s.Helper()
 	_, text, _ := section(s.T, file)
-	onServers := s.web.Health().Backend != "embedded"
-	for i, answer := range answers {
-		q := questions[i]
-		if q.compare == never || q.compare == onFile && (onServers || over != "direct") {
-			continue
-		}
-		_, old, _ := strings.Cut(text, "**"+q.asks+"**")
-		old, _, _ = strings.Cut(old, "**")
-		if got := normal(answer); got != normal(s.answerIn(old)) {
-			s.Errorf("over %s, %s has another answer to %q. It is now\n%s\nIf that is right, run: "+
-				"go test ./cmd/af/internal/oncall -update\nCompared was\n%s", over, file, q.asks, s.block(q, answer), got)
+	if n := strings.Count(text, "\n$ "); n != len(questions) {
+		s.Fatalf("%s has %d answers to %d questions", file, n, len(questions))
+	}
+	_, old, _ := strings.Cut(text, "**"+q.asks+"**")
+	old, _, _ = strings.Cut(old, "**")
+	elsewhere := s.web.Health().Backend != "embedded" || over != "direct"
+	var answer string
+	for range 5 {
+		answer = s.ask(over, q, flags)
+		if q.compare == never || q.compare == onFile && elsewhere || normal(answer) == normal(s.answerIn(old)) {
+			return
 		}
 	}
+	s.Errorf("over %s, %s has another answer to %q. It is now\n%s\nIf that is right, run: "+
+		"go test ./cmd/af/internal/oncall -update\nCompared was\n%s\nwith\n%s", over, file, q.asks, s.block(q, answer),
+		normal(answer), normal(s.answerIn(old)))
 }
 
 // What differs from night to night.
