@@ -126,6 +126,8 @@ type Action struct {
 	By     string `json:"by,omitempty"`      // at most 200 bytes; "" is not recorded; Guard replaces it
 	Reason string `json:"reason,omitempty"`  // at most 1,000 bytes
 	DryRun bool   `json:"dry_run,omitempty"` // change nothing
+	// Create lets Pause pause a queue that is unknown, such as one of the next deployment: see [af.Create].
+	Create bool `json:"create,omitempty"`
 }
 
 // An Overview is the state of a system.

@@ -241,10 +241,16 @@ func bulk(ctx context.Context, q af.TaskQuery, a Action,
 }
 
 func (d *direct) Pause(ctx context.Context, queue string, a Action) error {
-	if a.DryRun {
+	var opts []af.LimitOption
+	switch {
+	case a.DryRun && a.Create:
+		return d.checkLimits(ctx, queue)
+	case a.DryRun:
 		return d.checkQueue(ctx, queue)
+	case a.Create:
+		opts = append(opts, af.Create())
 	}
-	return d.app.PauseQueue(ctx, queue, with[af.LimitOption](a)...)
+	return d.app.PauseQueue(ctx, queue, with(a, opts...)...)
 }
 
 func (d *direct) Resume(ctx context.Context, queue string, a Action) error {

@@ -131,6 +131,13 @@ func testAPI(t *testing.T, app *af.App, api admin.API) {
 	ok("Delete", api.Delete(ctx, later.ID, act))
 
 	ok("Pause", api.Pause(ctx, "numbers", act))
+	code("Pause", api.Pause(ctx, "next", act), af.ErrNotFound, af.OutcomeNotSent)
+	next := act
+	next.Create = true
+	ok("Pause", api.Pause(ctx, "next", admin.Action{DryRun: true, Create: true}))
+	code("Pause", api.Pause(ctx, "next", act), af.ErrNotFound, af.OutcomeNotSent) // the dry run has changed nothing
+	ok("Pause", api.Pause(ctx, "next", next))
+	ok("Resume", api.Resume(ctx, "next", act))
 	ok("SetMax", api.SetMax(ctx, admin.Limit{Queue: "numbers", Max: 1}, act))
 	limits, err := app.QueueLimits(ctx, "numbers")
 	if err != nil || !limits.Paused || limits.Max == nil || *limits.Max != 1 {

@@ -8,8 +8,8 @@
 // # Routes
 //
 // Each method has a route below /api/v1/: see [Routes]. Reads are GET requests whose parameters are in the query.
-// Changes are POST requests with a JSON object: its member args has the arguments, and action has reason and dry_run.
-// Answers are JSON, with times as in RFC 3339 and durations in nanoseconds. Errors are problem details of package
+// Changes are POST requests with a JSON object: its member args has the arguments, and action has reason, dry_run and
+// create. Answers are JSON, with times as in RFC 3339 and durations in nanoseconds. Errors are problem details of package
 // httpstatus. Unlike there, their texts are sent whole, since the users operate the system.
 //
 // Logs and Watch are streams of server-sent events: an event has a JSON value; an event named error has problem details
