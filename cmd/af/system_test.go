@@ -21,7 +21,7 @@ import (
 // say, and the service calc. It writes a file when it is ready: with its URL if $OVER is http, else empty.
 type program struct {
 	queues, ready, token, ip, version string
-	readOnly                          bool
+	readOnly, greets                  bool
 }
 
 // system runs a program.
@@ -33,6 +33,7 @@ func system() {
 	flag.StringVar(&p.ip, "ip", "192.0.2.1", "the address of the instance")
 	flag.StringVar(&p.version, "version", "v1", "the version of the instance")
 	flag.BoolVar(&p.readOnly, "read-only", false, "HTTP requests may only read")
+	flag.BoolVar(&p.greets, "greets", false, "also serve greeter, and have the job nightly")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -52,6 +53,9 @@ func (p *program) serve(ctx context.Context) error {
 		return err
 	}
 	registerCalc(app)
+	if p.greets {
+		registerGreeter(app)
+	}
 	for queue := range strings.SplitSeq(p.queues, ",") {
 		if run := behaviors[queue]; run != nil {
 			w := af.Worker{Name: queue, Type: queue, Max: 2, Weight: 1}
@@ -60,6 +64,11 @@ func (p *program) serve(ctx context.Context) error {
 	}
 	if err := app.Start(ctx); err != nil {
 		return err
+	}
+	if p.greets {
+		if err := putNightly(ctx, app); err != nil {
+			return err
+		}
 	}
 	url := ""
 	if os.Getenv("OVER") == "http" {

@@ -167,6 +167,7 @@ func (c *invocation) root() *cobra.Command {
 	add(groupSystem, c.doctorCommand(), c.completionCommand(), c.versionCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(c.filterHelp())
+	c.addCompletions(root)
 	explainUsage(root)
 	c.setHelp(root)
 	return root

@@ -7,8 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afgen/afgen/runtime/admin/filter"
-
-	af "github.com/afgen/afgen/runtime"
 )
 
 // filterHelp returns the help topic of filters.
@@ -57,9 +55,4 @@ Times are a duration before now (90s, 30m, 1h30m, 2d, 1w), a date (2026-11-30), 
 Values with spaces are quoted: text:"disk full". The other terms than queue, status, code, since,
 before, source and sort have no index: add some of these so that fewer tasks must be looked at.`)
 	return b.String()
-}
-
-// unimplemented is the body of commands that are not written yet.
-func (c *invocation) unimplemented(cmd *cobra.Command, _ []string) error {
-	return af.Errorf(af.ErrUnimplemented, "%s is not implemented", cmd.CommandPath())
 }
