@@ -90,7 +90,7 @@ func Run(ctx context.Context, args []string, env Environment) int {
 	env.Out.Writer = out
 	c := &invocation{Environment: env}
 	root := c.root()
-	root.SetArgs(arguments(root, args))
+	root.SetArgs(completedFlag(root, arguments(root, args)))
 	err := root.ExecuteContext(running)
 	err = errors.Join(err, c.close(running))
 	switch failed := out.failed(); {

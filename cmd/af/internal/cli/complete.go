@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,6 +128,32 @@ func offered(words []string, word string) ([]string, cobra.ShellCompDirective) {
 		list = append(list, value)
 	}
 	return list, directive
+}
+
+// completedFlag returns arguments, and if they complete a flag with one dash, with two, which cobra needs. It then lets
+// root write the completions with one dash, too.
+func completedFlag(root *cobra.Command, args []string) []string {
+	if len(args) < 2 || args[0] != cobra.ShellCompRequestCmd && args[0] != cobra.ShellCompNoDescRequestCmd {
+		return args
+	}
+	before, word := args[:len(args)-1], args[len(args)-1]
+	if !strings.HasPrefix(word, "-") || strings.HasPrefix(word, "--") || strings.Contains(word, "=") {
+		return args
+	}
+	root.SetOut(singleDash{root.OutOrStdout()})
+	return append(slices.Clone(before), "-"+word)
+}
+
+// singleDash writes flags with a single dash. Cobra writes each completion by one call of Write.
+type singleDash struct{ out io.Writer }
+
+func (w singleDash) Write(p []byte) (int, error) {
+	flag, ok := bytes.CutPrefix(p, []byte("--"))
+	if !ok {
+		return w.out.Write(p)
+	}
+	_, err := w.out.Write(append([]byte("-"), flag...))
+	return len(p), err
 }
 
 // queuesOf returns a completer of the queues that fit.

@@ -64,3 +64,16 @@ func TestEveryCommandIsCompleted(t *testing.T) {
 		}
 	}
 }
+
+// Flags are completed with as many dashes as were typed.
+func TestCompletedFlags(t *testing.T) {
+	for word, want := range map[string]string{
+		"-wh": "-where\t", "--wh": "--where\t", "-": "-where\t", "-w": "-where\t", "--": "--where\t", "-q": "",
+	} {
+		r := (&trial{t: t, ctx: t.Context(), api: named{}}).run("__complete", "stop", word)
+		if found := want != "" && strings.HasPrefix(r.out, want) || strings.Contains(r.out, "\n"+want); r.code != exitDone ||
+			!found || strings.Contains(r.out, "---") {
+			t.Errorf("%s: %+v", word, r)
+		}
+	}
+}
