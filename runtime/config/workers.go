@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -84,8 +83,8 @@ func workerRows(queue string) []row {
 	}
 }
 
-// queueName matches the names of workers, and of jobs of functions with plain ids.
-var queueName = regexp.MustCompile(`^[\w.-]{1,255}$`)
+// maxQueueName is the length of the longest name of a worker, or of a job of a function with a plain id.
+const maxQueueName = 255
 
 // workers reads the section of that name, whose keys are names of queues.
 func (d *decoder) workers(n *yaml.Node) {
@@ -93,7 +92,7 @@ func (d *decoder) workers(n *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		at := positionOf(k)
-		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" || !queueName.MatchString(k.Value) {
+		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" || !isPlain(k.Value, maxQueueName) {
 			// A misplaced value may be a secret, so it is not printed.
 			d.report(at, "workers", "workers: a key must be the name of a queue: letters, digits, _, - and dots")
 			continue
