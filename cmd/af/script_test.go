@@ -9,9 +9,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"af": main, "system": system})
-}
+// programs are what scripts can run.
+var programs = map[string]func(){"af": main, "system": system}
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // Each script runs twice: with -file on the embedded file of a system, and with -url over HTTP. "start [FLAGS]" starts
 // a system in the background and waits until it is ready, and af finds it by $AF_URL or ./config.yaml. The script ends
