@@ -135,6 +135,7 @@
 //     [LimitOption] for queues that do not exist yet. [App.QueueLimits] returns the [Limits] that are set.
 //   - [By] and [Reason] tell who makes a change and why. Each is an [ActionOption] of all changes of tasks, queues and
 //     jobs. [App.Audit] lists each [AuditEntry], that is, each change with By: see [AuditQuery] and [AuditPage].
+//     [App.Recorder] returns a [RecordFunc], with which programs add their own.
 //   - [App.Instances] lists each [InstanceInfo]: see [InstanceQuery], [InstanceSort] and [InstancePage].
 //   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
 //     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
