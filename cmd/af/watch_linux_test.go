@@ -49,8 +49,45 @@ func TestTailFollows(t *testing.T) {
 		next(`^\d\d:\d\d:\d\d  failed    bad  poison .* data_loss: the payload is broken$`)
 		s.submit(t, "mail", "after")
 		next(`^\d\d:\d\d:\d\d  success   after  mail  `)
+		stdout, _ := s.run(t, 2, "tail", "status:wrong")
+		matches(t, stdout, `^$`)
 		if code := interrupt(t, cmd); code != 130 || errs.Len() > 0 {
 			t.Errorf("exit code %d: %s", code, errs.String())
+		}
+	})
+}
+
+// af logs -f prints lines while a task runs, until that has ended, or the command is interrupted.
+func TestLogsFollow(t *testing.T) {
+	eachSystem(t, func(t *testing.T, s *watched) {
+		for id, end := range map[string]struct {
+			do   func(cmd *exec.Cmd) error
+			code int
+		}{
+			"stopped":     {func(*exec.Cmd) error { return s.app.StopTask(t.Context(), "stopped") }, 0},
+			"interrupted": {func(cmd *exec.Cmd) error { return cmd.Process.Signal(os.Interrupt) }, 130},
+		} {
+			s.submit(t, "talk", id)
+			s.await(t, id, af.StatusRunning)
+			cmd := s.command(t, "logs", id, "-f")
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			out, err := cmd.StdoutPipe()
+			testkit.Must(t, err)
+			testkit.Must(t, cmd.Start())
+			lines := bufio.NewScanner(out)
+			for found := false; !found; found = strings.Contains(lines.Text(), "a line") {
+				if !lines.Scan() {
+					t.Fatalf("it ended: %v, %s", lines.Err(), errs.String())
+				}
+			}
+			testkit.Must(t, end.do(cmd))
+			for lines.Scan() { // to its end
+			}
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != end.code || errs.Len() > 0 {
+				t.Errorf("%s: exit code %d: %s", id, code, errs.String())
+			}
 		}
 	})
 }
@@ -180,6 +217,9 @@ func TestLivePagesOnATerminal(t *testing.T) {
 				testkit.Must(t, cmd.Process.Signal(syscall.SIGTERM))
 			}, 130},
 		} {
+			if s.over == "http" && name != "quit" && name != "interrupt" {
+				continue // the pages are the same, and only what they read differs
+			}
 			t.Run(name, func(t *testing.T) {
 				p := newPTY(t, 100, 30)
 				cmd := s.command(t, end.args...)

@@ -24,6 +24,7 @@ import (
 
 // A watched is a system in this process that commands watch.
 type watched struct {
+	over string // file or http
 	app  *af.App
 	dir  string
 	args []string // global flags that select it
@@ -34,16 +35,17 @@ type watched struct {
 func eachSystem(t *testing.T, test func(t *testing.T, s *watched)) {
 	for _, over := range []string{"file", "http"} {
 		t.Run(over, func(t *testing.T) {
-			s := &watched{dir: t.TempDir()}
+			s := &watched{over: over, dir: t.TempDir()}
 			s.env = append(os.Environ(), "AF_URL=", "USER=ann", "TERM=xterm", "NO_COLOR=")
 			path := filepath.Join(s.dir, "system.db")
 			app, err := af.Open(t.Context(), embedded.File(path), af.IP("192.0.2.1"), af.Version("v1"),
 				af.Logger(slog.New(slog.NewTextHandler(io.Discard, nil))))
 			testkit.Must(t, err)
 			t.Cleanup(func() { _ = app.Shutdown(t.Context()) })
-			for _, queue := range []string{"mail", "poison", "hold"} {
-				w := af.Worker{Name: queue, Type: queue, Max: 2, Weight: 1}
-				af.RegisterVoidWorker(app, w, &worker{behaviors[queue]})
+			workers := map[string]behavior{"mail": behaviors["mail"], "poison": behaviors["poison"], "hold": behaviors["hold"],
+				"talk": talk}
+			for queue, run := range workers {
+				af.RegisterVoidWorker(app, af.Worker{Name: queue, Type: queue, Max: 2, Weight: 1}, &worker{run})
 			}
 			af.HandleJobFunc(app, "nightly", "30 3 1 1 *", nothing, af.Overlap(af.OverlapSkip))
 			testkit.Must(t, app.Start(t.Context()))
@@ -61,6 +63,13 @@ func eachSystem(t *testing.T, test func(t *testing.T, s *watched)) {
 }
 
 func nothing(context.Context) error { return nil }
+
+// talk writes a line and waits until it is stopped.
+func talk(ctx context.Context, _ json.RawMessage) error {
+	af.LoggerFrom(ctx).Info("a line")
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
 
 // submit submits a task with an id.
 func (s *watched) submit(t *testing.T, queue, id string) {

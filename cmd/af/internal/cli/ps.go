@@ -24,7 +24,7 @@ func (c *invocation) psCommand() *cobra.Command {
 
 RUNNING is since the start of the attempt, WHERE the address of the instance; -o wide has its id.
 STATE shows tasks that were requested to stop but still run, and those that may have killed a process
-before.`,
+before (suspect). -o json has tasks without payloads and logs.`,
 		Example: `  af ps
   af ps resize -w                     redrawn each second, until q is pressed
   af why ID                           what a task does there`,
