@@ -39,9 +39,11 @@ const (
 	maxTreeTask = 1000
 )
 
-// A level is a position in the subtasks of a source: that of the list with this cursor.
+// A level is a position in the subtasks of a source: that of the list with this cursor. Levels whose last subtask was
+// read are left out, so the depth of a level is not its index.
 type level struct {
 	Source string `json:"s"`
+	Depth  int    `json:"d"` // of the subtasks
 	Cursor string `json:"c,omitempty"`
 	Skip   int    `json:"n,omitempty"`
 }
@@ -58,7 +60,7 @@ func (d *direct) Tree(ctx context.Context, q TreeQuery) (TreePage, error) {
 		return TreePage{}, refused(af.ErrInvalidArgument, "limit %d or depth %d out of range [1, %d] and [1, %d]", q.Limit,
 			q.Depth, maxTreeTask, maxDepth)
 	}
-	at := []level{{Source: q.ID}}
+	at := []level{{Source: q.ID, Depth: 1}}
 	if q.Cursor == "" {
 		if _, err := d.app.GetTask(ctx, q.ID); err != nil {
 			return TreePage{}, err
@@ -75,17 +77,17 @@ func (d *direct) Tree(ctx context.Context, q TreeQuery) (TreePage, error) {
 		if err != nil {
 			return TreePage{}, err
 		}
-		below := ""
+		below, belowDepth := "", top.Depth+1
 		for top.Skip < len(list.Tasks) && len(page.Nodes) < limit && below == "" {
 			t := &list.Tasks[top.Skip]
-			n := Node{Depth: len(at), Task: t.Head()}
+			n := Node{Depth: top.Depth, Task: t.Head()}
 			if source := t.Spawned || t.Subtasks != nil; source {
 				if counted++; counted <= maxCounted {
 					if n.Counts, err = children(ctx, d.app, t.ID); err != nil {
 						return TreePage{}, err
 					}
 				}
-				if len(at) < depth {
+				if top.Depth < depth {
 					below = t.ID
 				}
 			}
@@ -98,7 +100,7 @@ func (d *direct) Tree(ctx context.Context, q TreeQuery) (TreePage, error) {
 			}
 		}
 		if below != "" {
-			at = append(at, level{Source: below})
+			at = append(at, level{Source: below, Depth: belowDepth})
 		}
 	}
 	if len(at) > 0 {
@@ -120,7 +122,7 @@ func decodeCursor(q TreeQuery, at *[]level) error {
 	}
 	ok := err == nil && len(*at) > 0 && len(*at) <= maxDepth
 	for i := range *at {
-		ok = ok && (*at)[i].Skip >= 0 && (*at)[i].Source != ""
+		ok = ok && (*at)[i].Skip >= 0 && (*at)[i].Source != "" && (*at)[i].Depth > 0
 	}
 	if !ok {
 		return refused(af.ErrInvalidArgument, "the cursor is not one of this tree")

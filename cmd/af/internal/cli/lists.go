@@ -107,7 +107,4 @@ func jsonText(raw json.RawMessage) string {
 		return s
 	}
 	return string(raw)
-} // note tells a person something that is no part of the output.
-func (c *invocation) note(format string, args ...any) {
-	fmt.Fprintf(&c.Err, "af: %s\n", text.Clean(fmt.Sprintf(format, args...)))
 }
