@@ -94,7 +94,9 @@ func (c *invocation) ls(ctx context.Context, terms []string, l listing) error {
 		if last, err = api.Tasks(ctx, q); err != nil {
 			return err
 		}
-		shown = len(last.Tasks)
+		if shown = len(last.Tasks); shown == 0 {
+			last.Tasks = []af.Task{} // [] in JSON
+		}
 		err = c.printJSON(last)
 	case c.json():
 		shown, last, err = c.lsLines(ctx, api, q)
