@@ -44,12 +44,14 @@ type bulkOp struct {
 var bulkOps = map[string]bulkOp{
 	"stop": {"StopTasks", admin.API.StopTasks, admin.API.Stop, "Stop", "stopped",
 		"Their subtasks are stopped, too. Tasks that have ended do not change."},
-	"retry": {"RetryTasks", admin.API.RetryTasks, func(api admin.API, ctx context.Context, id string, a admin.Action) error {
-		_, err := api.Retry(ctx, admin.Retry{ID: id}, a)
-		return err
-	}, "Retry", "retried", "Each is submitted again as a new task."},
+	"retry": {"RetryTasks", admin.API.RetryTasks, retryOne, "Retry", "retried", "Each is submitted again as a new task."},
 	"delete": {"DeleteTasks", admin.API.DeleteTasks, admin.API.Delete, "Delete", "deleted",
 		"Their payloads, results and logs are deleted."},
+}
+
+func retryOne(api admin.API, ctx context.Context, id string, a admin.Action) error {
+	_, err := api.Retry(ctx, admin.Retry{ID: id}, a)
+	return err
 }
 
 // bulk changes many tasks: those with the ids of the form, or all that its filter selects. Without the field sure it

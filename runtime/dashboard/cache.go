@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 )
 
 // A cache is an API that keeps what it reads for a second, so that the store is read as often for many viewers as for
-// one. What it returns is shared and must not be modified. A change through it, and expire, make it read anew.
+// one. What it returns is shared and must not be modified. expire makes it read again.
 type cache struct {
 	admin.API
 	flight singleflight.Group
@@ -46,7 +47,9 @@ func (c *cache) expire() {
 }
 
 // cached returns what read returns, or has returned within the last second. Errors are not kept.
-func cached[Q, R any](ctx context.Context, c *cache, method string, q Q, read func(context.Context, Q) (R, error)) (R, error) {
+func cached[Q, R any](
+	ctx context.Context, c *cache, method string, q Q, read func(context.Context, Q) (R, error),
+) (R, error) {
 	var none R
 	key, err := json.Marshal(q)
 	if err != nil { // a query that can't be sent either
@@ -61,8 +64,7 @@ func cached[Q, R any](ctx context.Context, c *cache, method string, q Q, read fu
 		return a.value.(R), nil
 	}
 	// A reader that comes after expire must not get what was read before it.
-	id2 := id + " " + time.Duration(epoch).String()
-	result := c.flight.DoChan(id2, func() (any, error) {
+	result := c.flight.DoChan(strconv.Itoa(epoch)+" "+id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxReading)
 		defer cancel()
 		r, err := read(ctx, q)

@@ -102,7 +102,7 @@ func throughput(title string, points []af.HistoryPoint, step time.Duration) char
 			if part.n == 0 {
 				continue
 			}
-			h := max(float64(part.n)/float64(top)*chartHeight, 1.5) // visible beside large ones
+			h := max(float64(part.n)/float64(top)*chartHeight, 1.5) // visible next to large ones
 			y = max(y-h, 0)
 			fmt.Fprintf(&b, `<rect class="f-%s" x="%.1f" y="%.2f" width="%.1f" height="%.2f"/>`, part.class, x+1, y,
 				barWidth-2, h)

@@ -52,7 +52,7 @@ func (s *subscriber) send(t admin.Tick) {
 		return
 	default:
 	}
-	for { // make room: what is dropped is covered by startTick
+	for { // what is dropped is covered by startTick
 		select {
 		case <-s.ticks:
 			continue

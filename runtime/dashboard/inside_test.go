@@ -84,7 +84,7 @@ func TestJSONTree(t *testing.T) {
 	}
 }
 
-// A tree of a large or deep value is bounded, says so, and closes what it opens.
+// A tree of a large or deep value is bounded, is reported as cut, and has all its end tags.
 func TestJSONTreeIsBounded(t *testing.T) {
 	many, _ := json.Marshal(make([]int, 1_000_000))
 	for name, in := range map[string]string{
@@ -125,7 +125,8 @@ func TestCharts(t *testing.T) {
 		p := af.HistoryPoint{Start: begin.Add(time.Duration(i) * time.Minute)}
 		if i != 3 {
 			p.Succeeded, p.Failed, p.Retried = int64(i*37), int64(i%2), int64(i%3)
-			p.Wait = af.Distribution{Count: int64(i + 1), P50: time.Duration(i) * time.Millisecond, P99: time.Duration(i) * 90 * time.Millisecond}
+			p.Wait = af.Distribution{Count: int64(i + 1), P50: time.Duration(i) * time.Millisecond,
+				P99: time.Duration(i) * 90 * time.Millisecond}
 		}
 		points = append(points, p)
 	}

@@ -16,7 +16,8 @@ import (
 // Limits of a tree that is shown. The whole value can be downloaded.
 const (
 	treeValues = 2000 // values
-	treeTokens = 50_000
+	treeTokens = 200_000
+	treeWide   = 200 // members of one object or array
 	treeDepth  = 32
 	treeText   = 4000 // bytes of a string
 	treeOpen   = 80   // values of a tree that is open as a whole
@@ -93,6 +94,10 @@ func (r *treeReader) read(label string, depth int) (node, error) {
 		return n, r.skip()
 	}
 	for i := 0; r.d.More(); i++ {
+		if i == treeWide {
+			n.cut = true
+			return n, r.skip()
+		}
 		label := `<span class="j-i">` + strconv.Itoa(i) + `</span>`
 		if open == '{' {
 			key, err := r.token()

@@ -113,7 +113,7 @@ func (s *server) task(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	p := taskPage{T: t, Steps: stepsOf(&t.Task, v.now), Strip: strip(&t.Task, v.now), Log: t.Log,
 		Final: t.Status.Final(), Follow: t.Status == af.StatusRunning && v.Can("Logs")}
 	p.frame = frame{viewer: v, Title: "Task " + id, Nav: "tasks", Watch: id, Done: doneText(r)}
-	p.Runs = !p.Final && t.Status != af.StatusRunning && !t.Gated && !t.Uncommitted
+	p.Runs = !p.Final && t.Status != af.StatusRunning && !t.Gated && !t.Uncommitted && t.RunAt.After(v.now)
 	if t.Why != nil {
 		p.Why = v.why(&t)
 	}
