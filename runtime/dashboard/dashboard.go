@@ -187,7 +187,7 @@ func (s *server) noRoute(w http.ResponseWriter, r *http.Request, user admin.User
 		other.Method = method
 		if _, pattern := s.mux.Handler(&other); pattern != "" {
 			w.Header().Set("Allow", method)
-			s.failWith(w, r, user, http.StatusMethodNotAllowed, "This address only answers "+method+" requests.")
+			_ = s.failWith(w, user, http.StatusMethodNotAllowed, "This address only answers "+method+" requests.")
 			return
 		}
 	}

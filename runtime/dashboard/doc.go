@@ -7,8 +7,8 @@
 // # Pages
 //
 // The server renders every page with html/template, and draws the charts as SVG. All pages work without JavaScript.
-// One small script keeps them up to date, follows logs and adds shortcuts. The pages, the style sheet and the script are
-// embedded: there is no build step, and no request leaves the dashboard.
+// One small script keeps them up to date, follows logs and adds shortcuts. The pages, the style sheet and the script
+// are embedded: there is no build step, and no request leaves the dashboard.
 //
 // # Rights
 //

@@ -37,11 +37,13 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, user admin.User, e
 	if r.Context().Err() != nil { // the client has gone
 		return
 	}
-	_ = s.failPage(w, user, status, err)
+	if err := s.failPage(w, user, status, err); err != nil { // a fault in the page of errors
+		http.Error(w, messageOf(err), http.StatusInternalServerError)
+	}
 }
 
 // failWith answers with a page that explains a status in a sentence of its own.
-func (s *server) failWith(w http.ResponseWriter, _ *http.Request, user admin.User, status int, text string) error {
+func (s *server) failWith(w http.ResponseWriter, user admin.User, status int, text string) error {
 	return s.failPage(w, user, status, errors.New(text))
 }
 

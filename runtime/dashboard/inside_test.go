@@ -26,7 +26,8 @@ func TestSizes(t *testing.T) {
 		if strings.HasSuffix(name, ".js") && len(f.body) > 20_000 {
 			t.Errorf("%s has %d bytes", name, len(f.body))
 		}
-		if regexp.MustCompile(`https?://`).MatchString(strings.ReplaceAll(string(f.body), "http://www.w3.org/2000/svg", "")) {
+		body := strings.ReplaceAll(string(f.body), "http://www.w3.org/2000/svg", "")
+		if strings.Contains(body, "http://") || strings.Contains(body, "https://") {
 			t.Errorf("%s has an address of another site", name)
 		}
 	}
@@ -156,15 +157,18 @@ func TestCharts(t *testing.T) {
 
 func TestTexts(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		-90 * time.Second: "1 min ago", 500 * time.Millisecond: "now", 3 * time.Hour: "in 3 h", -72 * time.Hour: "3 days ago",
+		-90 * time.Second: "1 min ago", 500 * time.Millisecond: "now", 3 * time.Hour: "in 3 h",
+		-72 * time.Hour:         "3 days ago",
 		-999 * time.Millisecond: "now",
 	} {
 		if got := relative(d); got != want {
 			t.Errorf("relative(%v) = %q, want %q", d, got, want)
 		}
 	}
-	for d, want := range map[time.Duration]string{0: "0 s", 20 * time.Microsecond: "20 µs", 1500 * time.Millisecond: "1.50 s",
-		61 * time.Second: "1 min 01 s", 25 * time.Hour: "25 h 00 min", 50 * time.Hour: "2 days 2 h", -1: "0 s"} {
+	for d, want := range map[time.Duration]string{
+		0: "0 s", 20 * time.Microsecond: "20 µs", 1500 * time.Millisecond: "1.50 s",
+		61 * time.Second: "1 min 01 s", 25 * time.Hour: "25 h 00 min", 50 * time.Hour: "2 days 2 h", -1: "0 s",
+	} {
 		if got := took(d); got != want {
 			t.Errorf("took(%v) = %q, want %q", d, got, want)
 		}

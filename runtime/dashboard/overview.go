@@ -28,7 +28,6 @@ type overviewPage struct {
 type tile struct {
 	Name, Value, Note, Kind string
 	Link                    string
-	Time                    time.Time // instead of Value
 }
 
 const queuesOnOverview = 8
@@ -85,16 +84,15 @@ func (p *overviewPage) tiles(v *viewer) {
 		running, slots = running+o.Queues[i].Running, slots+o.Queues[i].Slots
 	}
 	const recent = 5 // minutes
-	var ended, failed, hourFailed, hourEnded int64
+	var ended, hourFailed, hourEnded int64
 	for i := range o.Hour {
 		h := &o.Hour[i]
 		hourFailed, hourEnded = hourFailed+h.Failed, hourEnded+h.Succeeded+h.Failed+h.Stopped
 		if i >= len(o.Hour)-recent-1 && i < len(o.Hour)-1 {
-			ended, failed = ended+h.Succeeded+h.Failed+h.Stopped, failed+h.Failed
+			ended += h.Succeeded + h.Failed + h.Stopped
 		}
 	}
-	_ = failed
-	oldest := tile{Name: "Oldest ready", Value: "none", Note: "no task is due", Time: o.Oldest}
+	oldest := tile{Name: "Oldest ready", Value: "none", Note: "no task is due"}
 	if !o.Oldest.IsZero() {
 		oldest.Value, oldest.Note = took(v.now.Sub(o.Oldest)), "ready and not started"
 		if v.now.Sub(o.Oldest) > time.Minute {

@@ -108,7 +108,7 @@ func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	}
 	at := slices.IndexFunc(queues, func(q af.QueueInfo) bool { return q.Name == name })
 	if at < 0 {
-		return s.failWith(w, r, v.user, http.StatusNotFound, "There is no queue "+strconv.Quote(clean(name))+
+		return s.failWith(w, v.user, http.StatusNotFound, "There is no queue "+strconv.Quote(clean(name))+
 			". A queue is known if it has tasks, limits or a worker, or had a worker.")
 	}
 	p := queuePage{Q: rowOf(queues[at])}

@@ -76,7 +76,6 @@ type value struct {
 	HTML     template.HTML
 	Cut      bool
 	Size     int
-	Live     bool
 	Detail   string // the type of an error's detail
 	Download bool
 }
@@ -104,7 +103,7 @@ func (s *server) task(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	t, err := v.api.Task(r.Context(), id)
 	if af.CodeOf(err) == af.ErrNotFound {
-		return s.failWith(w, r, v.user, http.StatusNotFound, "There is no task with the id "+clean(id)+
+		return s.failWith(w, v.user, http.StatusNotFound, "There is no task with the id "+clean(id)+
 			". Tasks that have ended are deleted after their retention.")
 	}
 	if err != nil {
@@ -134,22 +133,22 @@ func (s *server) task(v *viewer, w http.ResponseWriter, r *http.Request) error {
 // values collects the JSON values of the task.
 func (p *taskPage) values() {
 	t := &p.T
-	add := func(title, name string, raw json.RawMessage, live bool, detail string) {
+	add := func(title, name string, raw json.RawMessage, detail string) {
 		if len(raw) == 0 {
 			return
 		}
 		html, cut := jsonTree(raw)
-		p.Values = append(p.Values, value{Title: title, Name: name, HTML: html, Cut: cut, Size: len(raw), Live: live,
+		p.Values = append(p.Values, value{Title: title, Name: name, HTML: html, Cut: cut, Size: len(raw),
 			Detail: detail, Download: name != ""})
 	}
 	if t.Status == af.StatusRunning || len(t.Result) == 0 {
-		add("Progress", "progress", t.Progress, true, "")
+		add("Progress", "progress", t.Progress, "")
 	}
-	add("Result", "result", t.Result, false, "")
-	add("Payload", "payload", t.Payload, false, "")
+	add("Result", "result", t.Result, "")
+	add("Payload", "payload", t.Payload, "")
 	if t.Error != nil {
 		for _, d := range t.Error.Details {
-			add("Error detail", "", d.Value, false, d.Type)
+			add("Error detail", "", d.Value, d.Type)
 		}
 	}
 }
@@ -192,8 +191,8 @@ func stepsOf(t *af.Task, now time.Time) []step {
 		steps = append(steps, step{Kind: "waiting", Title: plural(int(n), "earlier attempt") + " not kept"})
 	}
 	for _, a := range t.Attempts {
-		s := step{Kind: string(a.Outcome), At: a.Started, Took: took(a.Ended.Sub(a.Started)), Instance: a.Instance, IP: a.IP,
-			Code: a.Code, Message: a.Message, Title: "Attempt " + strconv.Itoa(a.Attempt) + " " + outcomeWord(a.Outcome)}
+		s := step{Kind: string(a.Outcome), At: a.Started, Took: took(a.Ended.Sub(a.Started)), Instance: a.Instance,
+			IP: a.IP, Code: a.Code, Message: a.Message, Title: "Attempt " + strconv.Itoa(a.Attempt) + " " + outcomeWord(a.Outcome)}
 		if d := a.Started.Sub(last); d >= time.Second {
 			s.Waited = took(d)
 		}

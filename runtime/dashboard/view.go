@@ -211,7 +211,7 @@ func (v *viewer) Outcome(o af.AttemptOutcome) template.HTML { return badge(strin
 // Badge returns a badge with another text than its kind.
 func (v *viewer) Badge(kind, text string) template.HTML { return badge(kind, text) }
 
-// kinds has the badges that the style sheet and the sprite of icons have.
+// badges has the kinds that the style sheet and the sprite of icons have.
 var badges = map[string]bool{"waiting": true, "pending": true, "running": true, "retrying": true, "success": true,
 	"failed": true, "stopped": true, "returned": true, "lost": true, "paused": true, "stopping": true, "ok": true,
 	"warn": true}
@@ -268,9 +268,9 @@ func (v *viewer) Tally(counts map[af.Status]af.Count) string {
 // Level returns the class of a log line by its level.
 func (v *viewer) Level(line string) string {
 	switch {
-	case strings.Contains(line, "level=ERROR"), strings.Contains(line, `"level":"ERROR"`), strings.Contains(line, " ERROR "):
+	case strings.Contains(line, "level=ERROR"):
 		return "l-error"
-	case strings.Contains(line, "level=WARN"), strings.Contains(line, `"level":"WARN"`), strings.Contains(line, " WARN "):
+	case strings.Contains(line, "level=WARN"):
 		return "l-warn"
 	}
 	return "l"
