@@ -28,6 +28,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
+	"github.com/afgen/afgen/runtime/dashboard"
 	"github.com/afgen/afgen/runtime/executor"
 	"github.com/afgen/afgen/runtime/health"
 	"github.com/afgen/afgen/runtime/httpstatus"
