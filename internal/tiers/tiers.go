@@ -39,7 +39,7 @@ var serverPackages = regexp.MustCompile(
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
 var driverPackages = regexp.MustCompile(
-	`^(examples(/(client|scenario|servers)(/.*)?)?|internal/snippets|runtime/backend/auto)$`)
+	`^(cmd/af(/(internal/cli|man))?|examples(/(client|scenario|servers)(/.*)?)?|internal/snippets|runtime/backend/auto)$`)
 
 // light matches packages whose tests need only Go.
 func light(path string) bool { return !serverPackages.MatchString(path) }
