@@ -23,7 +23,7 @@ type comparison struct {
 	stack *stack
 	older *build // nil without -before
 	log   io.Writer
-	begun load   // before this command built and started anything
+	begun load // before this command built and started anything
 
 	values map[figure][]float64 // of the rounds
 	old    map[figure][]float64 // the same of the revision before

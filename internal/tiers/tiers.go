@@ -39,7 +39,7 @@ var serverPackages = regexp.MustCompile(
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
 var driverPackages = regexp.MustCompile(
-	`^(cmd/af(/(internal/cli|man))?|examples(/(client|scenario|servers)(/.*)?)?|internal/snippets|runtime/backend/auto)$`)
+	`^(cmd/af(/(internal/(cli|oncall)|man))?|examples(/(client|scenario|servers)(/.*)?)?|internal/snippets|runtime/backend/auto)$`)
 
 // light matches packages whose tests need only Go.
 func light(path string) bool { return !serverPackages.MatchString(path) }
@@ -63,7 +63,7 @@ func slowFirst(packages []string) []string {
 
 // shortened are the other light packages whose tests do less with -short, or that omit what takes too long with the race
 // detector. make test-all runs such tests again without it.
-var shortened = only("gen", "gen/emit", "gen/scan", "internal/fault", "runtime", "runtime/backend/embedded",
+var shortened = only("cmd/af/internal/cli", "gen", "gen/emit", "gen/scan", "internal/fault", "runtime", "runtime/backend/embedded",
 	"runtime/backend/memory")
 
 // sequential are the light packages whose tests start other programs, or check text: the race detector would find
@@ -125,7 +125,8 @@ func fuzz(duration string) []step {
 		{"runtime/backend/internal/envelope", "FuzzEnvelope"}, {"runtime/backend/embedded/internal/mesh", "FuzzLink"},
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
 		{"runtime/backend/servers", "FuzzURI"}, {"runtime/backend/servers", "FuzzConnURI"},
-		{"runtime/admin/filter", "FuzzParse"}, {"cmd/af/internal/text", "FuzzShorten"},
+		{"runtime/admin/filter", "FuzzParse"}, {"cmd/af/internal/text", "FuzzShorten"}, {"cmd/af/internal/cli", "FuzzParameters"},
+		{"runtime/dashboard", "FuzzJSONTree"},
 	} {
 		steps = append(steps, step{
 			name: "fuzz " + f.pkg, packages: only(f.pkg),
