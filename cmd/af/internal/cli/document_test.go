@@ -185,7 +185,7 @@ func shopSystem(t *testing.T) string {
 		af.RegisterVoidWorker(app, w, &run)
 	}
 	price := af.Method[order, cents]{Service: "shop", Name: "Price", Timeout: time.Second,
-		Signature: "Price(order Order) (cents int)"}
+		Signature: "(item string, count int) (cents int)"}
 	af.RegisterService(app, af.Service{Name: "shop", Type: "Shop", Concurrency: 4}, &shop{},
 		af.Bind(&price, func(_ context.Context, _ *shop, o order) (cents, error) { return cents{250 * o.Count}, nil }))
 	af.HandleJobFunc(app, "nightly", "30 3 * * *", func(context.Context) error { return nil })
