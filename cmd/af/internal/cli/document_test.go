@@ -209,6 +209,17 @@ func shopSystem(t *testing.T) string {
 			return err == nil && task.Status == s.status && (s.queue != "resize" || task.Progress != nil)
 		})
 	}
+	mail := af.NewVoidQueue[order](app, af.Worker{Name: "mail", Type: "Mail"})
+	sent, err := mail.Subtasks(t.Context(), "2JB7ESTFX4XJHNQKYDRXW3AAA5", []order{{"tea", 1}, {"tea", 2}}, af.RunNow(),
+		af.Batch("receipts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range sent {
+		if _, err := app.WaitTask(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := app.PauseQueue(t.Context(), "mail", af.By("ann"), af.Reason("the server moves")); err != nil {
 		t.Fatal(err)
 	}
