@@ -421,6 +421,9 @@ func TestEvents(t *testing.T) {
 	events, log := request("/events?task="+id), request("/tasks/"+id+"/log")
 	until(t, log.Body, "got ")
 	until(t, events.Body, ": open")
+	for range 2 { // what all pages show, and the task
+		until(t, events.Body, `{"kind":"start"}`)
+	}
 	if err := app.StopTask(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,7 @@ type hub struct {
 type topic struct {
 	cancel context.CancelFunc
 	subs   map[*subscriber]bool
+	looked bool // changes from now on are seen
 }
 
 // A subscriber is an open stream.
@@ -71,7 +72,7 @@ func newHub(api admin.API, expire func()) *hub {
 }
 
 // subscribe returns the ticks for a page that shows a task, or "" for any other page, and the function that ends the
-// subscription.
+// subscription. The first tick of each topic is startTick: something may have changed since the page was rendered.
 func (h *hub) subscribe(task string) (<-chan admin.Tick, func(), error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,6 +94,9 @@ func (h *hub) subscribe(task string) (<-chan admin.Tick, func(), error) {
 			go h.watch(ctx, name, t) // ends with the last subscriber
 		}
 		t.subs[s] = true
+		if t.looked {
+			s.send(startTick)
+		}
 	}
 	return s.ticks, func() { h.unsubscribe(s, names) }, nil
 }
@@ -117,13 +121,10 @@ func (h *hub) watch(ctx context.Context, task string, t *topic) {
 	if task != "" {
 		q = admin.WatchQuery{Kinds: []admin.Kind{admin.KindTasks}, Tasks: []string{task}}
 	}
-	for first := true; ctx.Err() == nil; first = false {
+	for ctx.Err() == nil {
 		for tick, err := range h.api.Watch(ctx, q) {
 			if err != nil {
 				break
-			}
-			if tick.Kind == admin.KindStart && first {
-				continue // the page has just been read
 			}
 			if task != "" && tick.Kind == admin.KindTasks {
 				if !slices.Contains(tick.IDs, task) {
@@ -144,6 +145,7 @@ func (h *hub) watch(ctx context.Context, task string, t *topic) {
 func (h *hub) pass(t *topic, tick admin.Tick) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	t.looked = true
 	for s := range t.subs {
 		s.send(tick)
 	}
