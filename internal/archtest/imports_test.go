@@ -117,7 +117,7 @@ var arrows = []row{
 	{"runtime/admin/filter", []string{"runtime", "runtime/backend", "internal/suggest"}, nil},
 	{"runtime/admin/adminhttp", []string{"runtime", "runtime/admin", "runtime/httpstatus"}, nil},
 	{"runtime/dashboard", []string{"runtime", "runtime/admin", "runtime/admin/adminhttp", "runtime/admin/filter",
-		"runtime/httpstatus"}, []string{"golang.org/x/sync"}},
+		"runtime/cron", "runtime/httpstatus"}, []string{"golang.org/x/sync"}},
 	{"runtime/executor",
 		[]string{"runtime/backend", "runtime/internal/child", "runtime/internal/exact", "runtime/internal/stack"}, nil},
 	{"templates", nil, nil},

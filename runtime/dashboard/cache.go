@@ -135,3 +135,27 @@ func (c *cache) Workers(ctx context.Context, q af.WorkerQuery) (af.WorkerPage, e
 func (c *cache) Instances(ctx context.Context, q af.InstanceQuery) (af.InstancePage, error) {
 	return cached(ctx, c, "Instances", q, c.API.Instances)
 }
+
+func (c *cache) Jobs(ctx context.Context, q af.JobQuery) (af.JobPage, error) {
+	return cached(ctx, c, "Jobs", q, c.API.Jobs)
+}
+
+func (c *cache) Job(ctx context.Context, id string) (af.Job, error) {
+	return cached(ctx, c, "Job", id, c.API.Job)
+}
+
+func (c *cache) Fires(ctx context.Context, q af.FireQuery) (af.FirePage, error) {
+	return cached(ctx, c, "Fires", q, c.API.Fires)
+}
+
+func (c *cache) Services(ctx context.Context, q af.ServiceQuery) (af.ServicePage, error) {
+	return cached(ctx, c, "Services", q, c.API.Services)
+}
+
+func (c *cache) Nodes(ctx context.Context, q af.NodeQuery) (af.NodePage, error) {
+	return cached(ctx, c, "Nodes", q, c.API.Nodes)
+}
+
+func (c *cache) Audit(ctx context.Context, q af.AuditQuery) (af.AuditPage, error) {
+	return cached(ctx, c, "Audit", q, c.API.Audit)
+}

@@ -82,6 +82,8 @@ func (s *server) routes() {
 		"/tasks/{id}/progress": s.taskPart,
 		"/queues":              s.queues,
 		"/queues/{queue}":      s.queue,
+		"/jobs":                s.jobs,
+		"/jobs/{job}":          s.job,
 		"/events":              s.events,
 	} {
 		s.mux.HandleFunc("GET "+pattern, s.handle(serve))
@@ -97,6 +99,9 @@ func (s *server) routes() {
 		"/queues/{queue}/resume":  {"Resume", s.changeQueue},
 		"/queues/{queue}/max":     {"SetMax", s.changeQueue},
 		"/queues/{queue}/default": {"ResetMax", s.changeQueue},
+		"/jobs/{job}/fire":        {"RunJob", s.changeJob},
+		"/jobs/{job}/enable":      {"EnableJob", s.changeJob},
+		"/jobs/{job}/disable":     {"DisableJob", s.changeJob},
 	} {
 		s.mux.HandleFunc("POST "+pattern, s.handle(func(v *viewer, w http.ResponseWriter, r *http.Request) error {
 			if a.method != "" {

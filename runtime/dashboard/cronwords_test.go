@@ -1,0 +1,55 @@
+package dashboard
+
+import (
+	"testing"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/cron"
+)
+
+func TestCronWords(t *testing.T) {
+	for expr, want := range map[string]string{
+		"* * * * *":          "every minute",
+		"*/15 * * * *":       "every 15 minutes",
+		"*/7 * * * *":        "", // 7 does not divide an hour
+		"*/10 * * * * *":     "every 10 seconds",
+		"* * * * * *":        "every second",
+		"0 30 9 * * mon-fri": "at 09:30, Monday to Friday",
+		"30 9,18 * * ?":      "at 09:30 and 18:30, every day",
+		"5 */6 * * *":        "every 6 hours at minute 5",
+		"0 * * * 1,7":        "every hour at minute 0, on Monday and Sunday",
+		"0 0 1 * *":          "at 00:00, on day 1 of each month",
+		"0 0 1 * mon":        "", // either
+		"0 0 1 1 *":          "",
+		"1,2 0 * * *":        "",
+		"0 8-18 * * *":       "",
+		"@every 1h30m":       "every 1h30m",
+		"@daily":             "at 00:00, every day",
+		"15 0 3 * * *":       "",
+		"0 3 29 feb *":       "",
+		"0 0 * * mon-fri/2":  "",
+		"*/5 * * * mon,WED":  "every 5 minutes, on Monday and Wednesday",
+		"0 0 3,4,5 * * sun":  "at 03:00, 04:00 and 05:00, on Sunday",
+		"*/1 * 1 * *":        "every minute, on day 1 of each month",
+	} {
+		if _, err := cron.Parse(expr, nil); err != nil {
+			t.Errorf("%q: %v", expr, err)
+		}
+		if got := cronWords(expr); got != want {
+			t.Errorf("%q: %q, want %q", expr, got, want)
+		}
+	}
+}
+
+func TestSkipWords(t *testing.T) {
+	for want, f := range map[string]af.Fire{
+		"":                                  {TaskID: "x"},
+		"no instance could fire it in time": {Skipped: af.SkippedMissed},
+		"an earlier task had not ended; also 2 earlier due times": {Skipped: af.SkippedOverlap, More: 2},
+		"new": {Skipped: "new"},
+	} {
+		if got := skipWords(f); got != want {
+			t.Errorf("%+v: %q, want %q", f, got, want)
+		}
+	}
+}
