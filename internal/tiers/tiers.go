@@ -125,7 +125,7 @@ func fuzz(duration string) []step {
 		{"runtime/backend/internal/envelope", "FuzzEnvelope"}, {"runtime/backend/embedded/internal/mesh", "FuzzLink"},
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
 		{"runtime/backend/servers", "FuzzURI"}, {"runtime/backend/servers", "FuzzConnURI"},
-		{"runtime/admin/filter", "FuzzParse"}, {"cmd/af/internal/text", "FuzzShorten"}, {"cmd/af/internal/cli", "FuzzParameters"},
+		{"runtime/admin/filter", "FuzzParse"}, {"cmd/af/internal/text", "FuzzShorten"}, {"internal/signature", "FuzzParameters"},
 		{"runtime/dashboard", "FuzzJSONTree"},
 	} {
 		steps = append(steps, step{

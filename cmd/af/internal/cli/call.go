@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/afgen/afgen/internal/signature"
 	"github.com/afgen/afgen/internal/suggest"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
@@ -147,9 +148,9 @@ func nameList(names []string) string {
 
 // callArguments returns the arguments of a call as a JSON object. method is nil if the parameters are unknown.
 func callArguments(call admin.Call, method *af.MethodInfo, pairs []string) (json.RawMessage, error) {
-	var params []parameter
+	var params []signature.Parameter
 	if method != nil {
-		params = parameters(method.Signature)
+		params, _ = signature.Parameters(method.Signature)
 	}
 	target := call.Service + "." + call.Method
 	given := map[string]json.RawMessage{}
@@ -158,35 +159,35 @@ func callArguments(call admin.Call, method *af.MethodInfo, pairs []string) (json
 		if !ok || name == "" {
 			return nil, fmt.Errorf("argument %q: want NAME=VALUE", pair)
 		}
-		p := parameter{name: name}
+		p := signature.Parameter{Name: name}
 		if method != nil {
 			// Like encoding/json, ignore case.
-			i := slices.IndexFunc(params, func(p parameter) bool { return strings.EqualFold(p.name, name) })
+			i := slices.IndexFunc(params, func(p signature.Parameter) bool { return strings.EqualFold(p.Name, name) })
 			if i < 0 {
 				return nil, unknownParameter(target, name, method.Signature, params)
 			}
 			p = params[i]
 		}
-		if _, twice := given[p.name]; twice {
-			return nil, fmt.Errorf("argument %s is given twice", p.name)
+		if _, twice := given[p.Name]; twice {
+			return nil, fmt.Errorf("argument %s is given twice", p.Name)
 		}
-		given[p.name] = argumentOf(value, p.typ)
+		given[p.Name] = signature.Argument(value, p.Type)
 	}
 	for _, p := range params {
-		if _, ok := given[p.name]; !ok && !p.optional() {
-			return nil, fmt.Errorf("argument %s is missing: the parameters of %s are %s", p.name, target,
+		if _, ok := given[p.Name]; !ok && !p.Optional() {
+			return nil, fmt.Errorf("argument %s is missing: the parameters of %s are %s", p.Name, target,
 				inParens(method.Signature))
 		}
 	}
 	return json.Marshal(given)
 }
 
-func unknownParameter(target, name, signature string, params []parameter) error {
+func unknownParameter(target, name, sig string, params []signature.Parameter) error {
 	names := make([]string, len(params))
 	for i, p := range params {
-		names[i] = p.name
+		names[i] = p.Name
 	}
-	hint := "its parameters are " + inParens(signature)
+	hint := "its parameters are " + inParens(sig)
 	if len(params) == 0 {
 		hint = "it has none"
 	} else if near, ok := suggest.Nearest(name, names); ok {
@@ -196,8 +197,9 @@ func unknownParameter(target, name, signature string, params []parameter) error 
 }
 
 // inParens returns the parameters of a signature as it spells them.
-func inParens(signature string) string {
-	return "(" + strings.Join(signatureElements(signature), ", ") + ")"
+func inParens(sig string) string {
+	elements, _ := signature.Elements(sig)
+	return "(" + strings.Join(elements, ", ") + ")"
 }
 
 // callFailed prints the error of a call. The answer of a handler, whatever its code, is a problem that was found: the

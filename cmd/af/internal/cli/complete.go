@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afgen/afgen/cmd/af/internal/text"
+	"github.com/afgen/afgen/internal/signature"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
 	"github.com/afgen/afgen/runtime/admin/filter"
@@ -237,10 +238,11 @@ func parameterNames(l *typed) ([]string, error) {
 			if services[i].Name+"."+m.Name != l.args[0] {
 				continue
 			}
-			for _, p := range parameters(m.Signature) {
-				has := func(arg string) bool { return strings.HasPrefix(arg, p.name+"=") }
+			params, _ := signature.Parameters(m.Signature)
+			for _, p := range params {
+				has := func(arg string) bool { return strings.HasPrefix(arg, p.Name+"=") }
 				if !slices.ContainsFunc(l.args[1:], has) {
-					names = append(names, p.name+"=\t"+p.typ)
+					names = append(names, p.Name+"=\t"+p.Type)
 				}
 			}
 		}

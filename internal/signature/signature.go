@@ -1,4 +1,6 @@
-package cli
+// Package signature reads the parameters of a method from its signature, as instances announce it, and encodes what a
+// person types for one. The command af and the dashboard make calls with it.
+package signature
 
 import (
 	"encoding/json"
@@ -8,41 +10,41 @@ import (
 	"unicode"
 )
 
-// A parameter is one of a method, as its signature names it.
-type parameter struct {
-	name string // the member of the arguments
-	typ  string // Go's spelling
+// A Parameter is one of a method, as its signature names it.
+type Parameter struct {
+	Name string // the member of the arguments
+	Type string // Go's spelling
 }
 
-// optional reports whether a call may leave the parameter out without being a mistake.
-func (p parameter) optional() bool { return strings.HasPrefix(p.typ, "...") }
+// Optional reports whether a call may leave the parameter out without being a mistake.
+func (p Parameter) Optional() bool { return strings.HasPrefix(p.Type, "...") }
 
-// parameters returns the parameters of a signature, such as "(x, y int, name string) (sum int)", before which
-// may be the method's name. A parameter without a
-// name is called by its position: arg0, arg1 and so on.
-func parameters(signature string) []parameter {
-	var list []parameter
+// Parameters returns the parameters of a signature, such as "(x, y int, name string) (sum int)", before which
+// may be the method's name. A parameter without a name is called by its position: arg0, arg1 and so on. ok is false if
+// the signature can't be read.
+func Parameters(signature string) (list []Parameter, ok bool) {
+	elements, ok := Elements(signature)
 	named := false
-	for _, element := range signatureElements(signature) {
-		name, typ, ok := strings.Cut(element, " ")
-		if ok = ok && isIdentifier(name); ok {
+	for _, element := range elements {
+		name, typ, two := strings.Cut(element, " ")
+		if two && isIdentifier(name) {
 			named = true
-			list = append(list, parameter{name, strings.TrimSpace(typ)})
+			list = append(list, Parameter{name, strings.TrimSpace(typ)})
 		} else {
-			list = append(list, parameter{"", element})
+			list = append(list, Parameter{"", element})
 		}
 	}
 	typ := ""
 	for i := len(list) - 1; i >= 0; i-- {
 		p := &list[i]
-		if named && p.name == "" { // it has the type of the next one
-			p.name, p.typ = p.typ, typ
+		if named && p.Name == "" { // it has the type of the next one
+			p.Name, p.Type = p.Type, typ
 		}
-		if typ = p.typ; p.name == "" || p.name == "_" {
-			p.name = "arg" + strconv.Itoa(i)
+		if typ = p.Type; p.Name == "" || p.Name == "_" {
+			p.Name = "arg" + strconv.Itoa(i)
 		}
 	}
-	return list
+	return list, ok
 }
 
 func isIdentifier(s string) bool {
@@ -54,13 +56,12 @@ func isIdentifier(s string) bool {
 	return s != ""
 }
 
-// signatureElements returns the elements of the first list in parentheses of a signature.
-func signatureElements(signature string) []string {
+// Elements returns the elements of the first list in parentheses of a signature. ok is false if there is none.
+func Elements(signature string) (list []string, ok bool) {
 	name, rest, ok := strings.Cut(signature, "(")
 	if !ok || name != "" && !isIdentifier(name) {
-		return nil
+		return nil, false
 	}
-	var list []string
 	depth, begin := 0, 0
 	add := func(end int) {
 		if element := strings.TrimSpace(rest[begin:end]); element != "" {
@@ -75,7 +76,7 @@ func signatureElements(signature string) []string {
 		case ')', ']', '}':
 			if depth--; depth < 0 {
 				add(i)
-				return list
+				return list, true
 			}
 		case ',':
 			if depth == 0 {
@@ -85,7 +86,7 @@ func signatureElements(signature string) []string {
 			i += quotedLength(rest[i:]) - 1
 		}
 	}
-	return nil // the signature has no end
+	return nil, false // the signature has no end
 }
 
 // quotedLength returns the length of the string literal that a text begins with.
@@ -96,9 +97,9 @@ func quotedLength(s string) int {
 	return 1
 }
 
-// argumentOf returns the JSON of an argument that a person has typed. If the type is a string, all texts are strings,
+// Argument returns the JSON of an argument that a person has typed. If the type is a string, all texts are strings,
 // and a JSON string is itself. A duration may be typed as such. Otherwise a text is JSON if it is valid, and else a string.
-func argumentOf(value, typ string) json.RawMessage {
+func Argument(value, typ string) json.RawMessage {
 	var isString *string
 	switch strings.TrimPrefix(typ, "*") {
 	case "string":
