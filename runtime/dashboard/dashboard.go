@@ -73,18 +73,21 @@ type action struct {
 func (s *server) routes() {
 	s.mux = http.NewServeMux()
 	for pattern, serve := range map[string]page{
-		"/{$}":                 s.overview,
-		"/tasks":               s.tasks,
-		"/tasks/{id}":          s.task,
-		"/tasks/{id}/log":      s.followLog,
-		"/tasks/{id}/payload":  s.taskPart,
-		"/tasks/{id}/result":   s.taskPart,
-		"/tasks/{id}/progress": s.taskPart,
-		"/queues":              s.queues,
-		"/queues/{queue}":      s.queue,
-		"/jobs":                s.jobs,
-		"/jobs/{job}":          s.job,
-		"/events":              s.events,
+		"/{$}":                              s.overview,
+		"/tasks":                            s.tasks,
+		"/tasks/{id}":                       s.task,
+		"/tasks/{id}/log":                   s.followLog,
+		"/tasks/{id}/payload":               s.taskPart,
+		"/tasks/{id}/result":                s.taskPart,
+		"/tasks/{id}/progress":              s.taskPart,
+		"/queues":                           s.queues,
+		"/queues/{queue}":                   s.queue,
+		"/jobs":                             s.jobs,
+		"/jobs/{job}":                       s.job,
+		"/services":                         s.services,
+		"/services/{service}/{method}":      s.method,
+		"/services/{service}/{method}/call": s.afterCall,
+		"/events":                           s.events,
 	} {
 		s.mux.HandleFunc("GET "+pattern, s.handle(serve))
 	}
@@ -102,6 +105,8 @@ func (s *server) routes() {
 		"/jobs/{job}/fire":        {"RunJob", s.changeJob},
 		"/jobs/{job}/enable":      {"EnableJob", s.changeJob},
 		"/jobs/{job}/disable":     {"DisableJob", s.changeJob},
+
+		"/services/{service}/{method}/call": {"Call", s.call},
 	} {
 		s.mux.HandleFunc("POST "+pattern, s.handle(func(v *viewer, w http.ResponseWriter, r *http.Request) error {
 			if a.method != "" {
