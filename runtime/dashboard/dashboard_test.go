@@ -117,7 +117,7 @@ func check(t *testing.T, name, page string) {
 func TestPages(t *testing.T) {
 	app, q := start(t)
 	empty := dashboard.Handler(app, everything, dashboard.Prefix("/ops/"))
-	for _, path := range []string{"/", "/tasks", "/queues"} {
+	for _, path := range []string{"/", "/tasks", "/queues", "/jobs", "/services", "/machines", "/audit"} {
 		status, page, _ := get(t, empty, "/ops"+path)
 		if status != http.StatusOK || !strings.Contains(page, "</html>") {
 			t.Errorf("%s: %d %s", path, status, page)
@@ -134,10 +134,12 @@ func TestPages(t *testing.T) {
 	if err := app.PauseQueue(t.Context(), "things", af.By("<i>bob</i>"), af.Reason(evil)); err != nil {
 		t.Fatal(err)
 	}
+	schedule(t, app, "hourly", "@hourly")
 	for _, prefix := range []string{"", "/ops"} {
 		h := dashboard.Handler(app, everything, dashboard.Prefix(prefix))
 		for _, path := range []string{"/", "/tasks", "/queues", "/tasks/" + url.PathEscape(ok), "/tasks/" + failed,
-			"/tasks/" + waiting, "/queues/things", "/queues/" + url.PathEscape(`<b>"odd"/queue`)} {
+			"/tasks/" + waiting, "/queues/things", "/queues/" + url.PathEscape(`<b>"odd"/queue`), "/jobs", "/jobs/hourly",
+			"/services", "/machines", "/audit"} {
 			status, page, header := get(t, h, prefix+path)
 			if status != http.StatusOK || !strings.Contains(page, "</html>") {
 				t.Errorf("%s: %d %s", path, status, page)
@@ -187,7 +189,8 @@ func TestLinks(t *testing.T) {
 }
 
 var changes = []string{"/tasks/x/stop", "/tasks/x/retry", "/tasks/x/run", "/tasks/x/delete", "/tasks/x/reweigh",
-	"/tasks/bulk", "/queues/x/pause", "/queues/x/resume", "/queues/x/max", "/queues/x/default"}
+	"/tasks/bulk", "/queues/x/pause", "/queues/x/resume", "/queues/x/max", "/queues/x/default", "/queues/x/submit",
+	"/jobs/x/fire", "/jobs/x/enable", "/jobs/x/disable", "/services/x/y/call"}
 
 // A reader gets 403 from every request that is not a read, before anything is told about the path, the method, the form
 // or the target, and sees no buttons.
@@ -203,7 +206,8 @@ func TestReader(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/", "/tasks", "/tasks/" + id, "/queues", "/queues/things"} {
+	for _, path := range []string{"/", "/tasks", "/tasks/" + id, "/queues", "/queues/things", "/jobs", "/services", "/machines",
+		"/audit"} {
 		_, page, _ := get(t, h, path)
 		if strings.Contains(page, `method="post"`) && path != "/tasks" || strings.Contains(page, `name="op"`) {
 			t.Errorf("%s offers changes", path)

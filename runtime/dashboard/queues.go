@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -181,5 +182,28 @@ func (s *server) changeQueue(v *viewer, w http.ResponseWriter, r *http.Request) 
 		return &changeError{err, back}
 	}
 	http.Redirect(w, r, back+"?done="+done, http.StatusSeeOther)
+	return nil
+}
+
+// submit submits a task to a queue.
+func (s *server) submit(v *viewer, w http.ResponseWriter, r *http.Request) error {
+	name, form := r.PathValue("queue"), r.PostForm
+	back := s.link("queues", name)
+	weight, err := strconv.Atoi(strings.TrimSpace(form.Get("weight")))
+	if err != nil {
+		return &changeError{af.NewError(af.ErrInvalidArgument, "The weight must be a whole number."), back}
+	}
+	sub := admin.Submission{Queue: name, Payload: json.RawMessage(strings.TrimSpace(form.Get("payload"))), Weight: &weight}
+	if delay := strings.TrimSpace(form.Get("delay")); delay != "" {
+		if sub.Delay, err = time.ParseDuration(delay); err != nil || sub.Delay < 0 {
+			return &changeError{af.NewError(af.ErrInvalidArgument, "The delay must be a duration, such as 10m or 1h30m."),
+				back}
+		}
+	}
+	task, err := v.api.Submit(r.Context(), sub, admin.Action{Reason: strings.TrimSpace(form.Get("reason"))})
+	if err != nil {
+		return &changeError{err, back}
+	}
+	http.Redirect(w, r, s.link("tasks", task.ID)+"?done=submit", http.StatusSeeOther)
 	return nil
 }

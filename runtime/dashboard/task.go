@@ -355,6 +355,7 @@ func doneText(r *http.Request) string {
 		"resume":  "The queue is resumed.",
 		"max":     "The limit is stored. Instances apply it within seconds.",
 		"default": "The limits are removed. Each worker applies its own maximum again.",
+		"submit":  "The task is submitted.",
 		"fire":    "This is the task of the job that was run.",
 		"enable":  "The job is enabled.",
 		"disable": "The job is disabled. It does not fire until it is enabled.",
