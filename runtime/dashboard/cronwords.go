@@ -83,6 +83,12 @@ func stepWords(field string, whole int, unit string) string {
 // dayWords returns the words of the days of an expression, or "".
 func dayWords(day, month, weekday string) string {
 	switch {
+	case month != "*" && weekday == "*":
+		name := months[month]
+		if n, ok := cronNumber(day, 31); ok && name != "" {
+			return "on " + name + " " + strconv.Itoa(n)
+		}
+		return ""
 	case month != "*":
 		return ""
 	case day == "*" && weekday == "*":
@@ -115,6 +121,11 @@ func dayWords(day, month, weekday string) string {
 var weekdays = map[string]string{"0": "Sunday", "1": "Monday", "2": "Tuesday", "3": "Wednesday", "4": "Thursday",
 	"5": "Friday", "6": "Saturday", "7": "Sunday", "sun": "Sunday", "mon": "Monday", "tue": "Tuesday",
 	"wed": "Wednesday", "thu": "Thursday", "fri": "Friday", "sat": "Saturday"}
+
+var months = map[string]string{"1": "January", "2": "February", "3": "March", "4": "April", "5": "May", "6": "June",
+	"7": "July", "8": "August", "9": "September", "10": "October", "11": "November", "12": "December", "jan": "January",
+	"feb": "February", "mar": "March", "apr": "April", "may": "May", "jun": "June", "jul": "July", "aug": "August",
+	"sep": "September", "oct": "October", "nov": "November", "dec": "December"}
 
 func cronNumber(s string, most int) (int, bool) {
 	n, err := strconv.Atoi(s)

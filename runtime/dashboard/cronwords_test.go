@@ -20,17 +20,17 @@ func TestCronWords(t *testing.T) {
 		"0 * * * 1,7":        "every hour at minute 0, on Monday and Sunday",
 		"0 0 1 * *":          "at 00:00, on day 1 of each month",
 		"0 0 1 * mon":        "", // either
-		"0 0 1 1 *":          "",
+		"0 0 1 1 *":          "at 00:00, on January 1",
 		"1,2 0 * * *":        "",
 		"0 8-18 * * *":       "",
 		"@every 1h30m":       "every 1h30m",
 		"@daily":             "at 00:00, every day",
 		"15 0 3 * * *":       "",
-		"0 3 29 feb *":       "",
-		"0 0 * * mon-fri/2":  "",
-		"*/5 * * * mon,WED":  "every 5 minutes, on Monday and Wednesday",
-		"0 0 3,4,5 * * sun":  "at 03:00, 04:00 and 05:00, on Sunday",
-		"*/1 * 1 * *":        "every minute, on day 1 of each month",
+		"0 3 29 feb *":       "at 03:00, on February 29", "0 3 * feb *": "", "0 3 * feb mon": "",
+		"0 0 * * mon-fri/2": "",
+		"*/5 * * * mon,WED": "every 5 minutes, on Monday and Wednesday",
+		"0 0 3,4,5 * * sun": "at 03:00, 04:00 and 05:00, on Sunday",
+		"*/1 * 1 * *":       "every minute, on day 1 of each month",
 	} {
 		if _, err := cron.Parse(expr, nil); err != nil {
 			t.Errorf("%q: %v", expr, err)
