@@ -177,6 +177,11 @@ func zoned(t time.Time, zone *time.Location) string {
 	return t.In(zone).Format("Mon 2006-01-02 15:04:05 MST")
 }
 
+// TasksOf returns the path of the tasks of the page's job.
+func (p *jobPage) TasksOf() string {
+	return p.TasksLink("queue:" + quoted(p.J.Queue) + " id:" + quoted("job/"+p.J.ID+"/"))
+}
+
 var missedWords = map[af.MissedPolicy]string{
 	af.MissedSkip: "skipped", af.MissedOnce: "one task for all of them", af.MissedAll: "a task for each",
 }

@@ -1,6 +1,7 @@
 package dashboard_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -65,7 +66,10 @@ func TestJobs(t *testing.T) {
 		t.Errorf("fire: %d %v, %v", status, header, err)
 	}
 	_, page, _ = get(t, h, "/ops/jobs/nightly")
-	contains(t, "fires", page, "run manually", `href="`+link)
+	contains(t, "fires", page, "run manually", `href="`+link, "Its tasks")
+	_, list, _ := get(t, h, "/ops/tasks?q="+url.QueryEscape("queue:things id:job/nightly/"))
+	contains(t, "its tasks", list, `href="`+link)
+	contains(t, "fires", page, "id%3Ajob%2Fnightly%2F")
 	if status, _, _ = post(t, h, "/ops/jobs/nightly/enable", nil); status != http.StatusSeeOther {
 		t.Errorf("enable: %d", status)
 	}
@@ -78,6 +82,22 @@ func TestJobs(t *testing.T) {
 	status, page, _ = post(t, h, "/ops/jobs/none/fire", nil)
 	if status != http.StatusNotFound || !strings.Contains(page, "/ops/jobs/none") {
 		t.Errorf("%d %s", status, page)
+	}
+}
+
+// Payloads of jobs are redacted as those of tasks.
+func TestJobRedacted(t *testing.T) {
+	app, _ := start(t)
+	schedule(t, app, "nightly", "@daily")
+	h := dashboard.Handler(app, everything, dashboard.RedactPayload(func(string, json.RawMessage) json.RawMessage {
+		return json.RawMessage(`"***"`)
+	}))
+	_, page, _ := get(t, h, "/jobs/nightly")
+	_, payload, _ := strings.Cut(page, `id="payload"`)
+	payload, _, _ = strings.Cut(payload, "</section>")
+	contains(t, "job", payload, "***")
+	if strings.Contains(payload, "alert") {
+		t.Errorf("the payload is shown: %s", payload)
 	}
 }
 

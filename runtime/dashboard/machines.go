@@ -111,6 +111,9 @@ func (p *machinesPage) Table(rows []af.InstanceInfo) instanceTable {
 	return instanceTable{p.viewer, rows}
 }
 
+// TasksOf returns the path of the tasks that an instance runs or ran last.
+func (t instanceTable) TasksOf(id string) string { return t.TasksLink("instance:" + quoted(id)) }
+
 // List returns the first names of a list, and how many others there are.
 func (t instanceTable) List(names []string) string {
 	const most = 4
