@@ -54,7 +54,7 @@ type bar struct {
 	Name, Text string
 	Share      float64 // in percent
 	Class      string  // of its color
-	Full       bool    // nearly
+	Warning    string  // in words, if it is nearly full
 }
 
 // A versionCount is how many instances have a version.
@@ -154,10 +154,10 @@ func (p *machinesPage) place(nodes []af.Node, instances []af.InstanceInfo) {
 
 // barsOf returns the load of a machine. What it does not report is left out.
 func barsOf(n *af.Node) (bars []bar) {
-	add := func(name string, share float64, text string) {
-		b := bar{Name: name, Text: text, Share: min(max(share, 0), 1) * 100, Class: "running", Full: share >= nearlyFull}
-		if b.Full {
-			b.Class = "failed"
+	add := func(name string, share float64, text, warning string) {
+		b := bar{Name: name, Text: text, Share: min(max(share, 0), 1) * 100, Class: "running"}
+		if share >= nearlyFull {
+			b.Class, b.Warning = "failed", warning
 		}
 		bars = append(bars, b)
 	}
@@ -166,11 +166,11 @@ func barsOf(n *af.Node) (bars []bar) {
 		if n.Load1 > 0 || n.Load5 > 0 {
 			text += fmt.Sprintf(", load %.1f · %.1f · %.1f", n.Load1, n.Load5, n.Load15)
 		}
-		add("CPU", n.CPU, text)
+		add("CPU", n.CPU, text, "nearly all in use")
 	}
 	amount := func(name string, used, total uint64) {
 		if total > 0 {
-			add(name, float64(used)/float64(total), bytesText(used)+" of "+bytesText(total))
+			add(name, float64(used)/float64(total), bytesText(used)+" of "+bytesText(total), "nearly full")
 		}
 	}
 	amount("Memory", n.MemoryUsed, n.MemoryTotal)

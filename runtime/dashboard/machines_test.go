@@ -75,6 +75,32 @@ func TestMachines(t *testing.T) {
 	contains(t, "real", page, "things", "All instances run")
 }
 
+// A part that can't be read is told in words, and the rest is shown.
+func TestMachinesPartly(t *testing.T) {
+	h := dashboard.HandlerOf(&broken{}, everything)
+	status, page, _ := get(t, h, "/machines")
+	if status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	contains(t, "machines", page, "The machines could not be read: no store", "The workers could not be read",
+		"The health could not be read", "Instances without a machine", "two")
+}
+
+// broken is a fleet whose store answers little.
+type broken struct{ fleet }
+
+func (*broken) Overview(context.Context) (admin.Overview, error) {
+	return admin.Overview{}, af.NewError(af.ErrUnavailable, "no store")
+}
+
+func (*broken) Nodes(context.Context, af.NodeQuery) (af.NodePage, error) {
+	return af.NodePage{}, af.NewError(af.ErrUnavailable, "no store")
+}
+
+func (*broken) Workers(context.Context, af.WorkerQuery) (af.WorkerPage, error) {
+	return af.WorkerPage{}, af.NewError(af.ErrUnavailable, "no store")
+}
+
 func TestAudit(t *testing.T) {
 	app, q := start(t)
 	_, page, _ := get(t, dashboard.Handler(app, everything), "/audit")

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"strings"
 	"testing"
 
 	af "github.com/afgen/afgen/runtime"
@@ -50,6 +51,25 @@ func TestSkipWords(t *testing.T) {
 	} {
 		if got := skipWords(f); got != want {
 			t.Errorf("%+v: %q, want %q", f, got, want)
+		}
+	}
+}
+
+// A signature comes from the network: what is odd gets one field for all arguments.
+func TestFieldsOf(t *testing.T) {
+	for sig, want := range map[string]int{
+		"(x, y int, name *string, at time.Time, more []string) (int)": 5,
+		"()": 0, "(x int, x int)": -1, "(x int": -1, "": -1, "(" + strings.Repeat("int,", 1000) + "int)": -1,
+	} {
+		fields, oneText := fieldsOf(sig)
+		if oneText != (want < 0) || len(fields) != max(want, 0) {
+			t.Errorf("%.40s: %+v, %t", sig, fields, oneText)
+		}
+	}
+	fields, _ := fieldsOf("(x, y int, name *string, at time.Time, more []string, ok bool) (int)")
+	for i, want := range []string{"line", "line", "line", "line", "text", "bool"} {
+		if fields[i].Kind != want {
+			t.Errorf("%+v: want %s", fields[i], want)
 		}
 	}
 }
