@@ -18,6 +18,8 @@ type Config struct {
 	Embedded Embedded
 	Tasks    Tasks
 	Workers  *Workers // nil unless the file has settings of a worker
+	// Dashboard is nil unless the file has the section.
+	Dashboard *Dashboard
 
 	// Root is the absolute path of the directory of the file that Load read, or "". It isn't a key of the file. Paths in
 	// the file are relative to the working directory, not to Root.
@@ -144,6 +146,13 @@ type Tasks struct {
 type Retention struct {
 	Age time.Duration
 	Max int
+}
+
+// Dashboard configures the address at which package dashboard serves its pages.
+type Dashboard struct {
+	Listen string   // host:port; port 0 is a free one
+	Write  bool     // whether anything may be changed
+	Hosts  []string // names, in lower case, under which browsers reach it, in addition to those of this machine
 }
 
 // Default returns the Config of an empty file.

@@ -131,6 +131,7 @@ tasks:
   lease: 14s
   wrong_version_after: 90m
   ip: ::ffff:10.1.2.3
+dashboard: {listen: "[::1]:0", write: true, hosts: "Ops.example.com, [::2]"}
 `, nil)
 	want := config.Config{
 		MongoDB: &config.MongoDB{
@@ -151,11 +152,21 @@ tasks:
 			Retention: config.Retention{Age: 12 * time.Hour, Max: 13}, Lease: 14 * time.Second,
 			WrongVersionAfter: 90 * time.Minute, IP: "10.1.2.3",
 		},
+		Dashboard: &config.Dashboard{Listen: "[::1]:0", Write: true, Hosts: []string{"ops.example.com", "::2"}},
 	}
 	for _, tls := range []*config.TLS{&want.MongoDB.TLS, &want.Redis.TLS, &want.RabbitMQ.TLS} {
 		*tls = config.TLS{Enabled: true, CAFile: "ca", CertFile: "c", KeyFile: "k", ServerName: "s"}
 	}
 	equal(t, got, want)
+}
+
+// Without its section, there is no dashboard; an empty section has one with the defaults.
+func TestEmptyDashboardSection(t *testing.T) {
+	want := defaults()
+	want.Dashboard = &config.Dashboard{Listen: "127.0.0.1:8090"}
+	equal(t, parse(t, "dashboard:\n", nil), want)
+	want.Dashboard.Listen = ":80"
+	equal(t, parse(t, "dashboard: {listen: ':80', hosts: ' '}\n", nil), want)
 }
 
 func TestURIReplacesOtherKeys(t *testing.T) {

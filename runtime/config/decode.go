@@ -37,8 +37,8 @@ func (d *decoder) top(n *yaml.Node) {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // same as an empty file
 	default:
 		d.report(positionOf(n), "",
-			"the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded, tasks "+
-				"and workers, not "+kindOf(n))
+			"the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded, tasks, "+
+				"dashboard and workers, not "+kindOf(n))
 	}
 }
 

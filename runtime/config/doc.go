@@ -38,6 +38,10 @@
 //	  lease: 20s
 //	  wrong_version_after: 24h
 //
+//	dashboard:
+//	  listen: 127.0.0.1:8090
+//	  write: false
+//
 //	workers:
 //	  resize:
 //	    max: 4

@@ -49,6 +49,23 @@ func wrong(t *testing.T, data string, want ...string) []*config.Error {
 	return parts(t, err)
 }
 
+func TestDashboardIsChecked(t *testing.T) {
+	for _, listen := range []string{"", "8090", "127.0.0.1", "127.0.0.1:", "127.0.0.1:+80", "127.0.0.1:65536", "::1:80",
+		"a b:80", "http://localhost:80"} {
+		shown := ""
+		if listen != "" {
+			shown = `, not "` + listen + `"`
+		}
+		wrong(t, "dashboard: {listen: '"+listen+"'}\n",
+			"c.yaml:1:21: dashboard.listen must be a host and a port, such as 127.0.0.1:8090"+shown)
+	}
+	for _, hosts := range []string{"ops.example.com:80", "a,,b", "a b"} {
+		wrong(t, "dashboard: {hosts: '"+hosts+"'}\n",
+			`c.yaml:1:20: dashboard.hosts must be names or addresses of hosts, without ports, separated by commas, not "`+
+				hosts+`"`)
+	}
+}
+
 func TestAllProblemsAreReportedInOrder(t *testing.T) {
 	got := wrong(t, `tasks:
   lease: 2s
@@ -245,8 +262,8 @@ func TestUnknownKeysSuggestKnownOnes(t *testing.T) {
 }
 
 func TestInvalidYAML(t *testing.T) {
-	const sections = "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded, tasks " +
-		"and workers, not "
+	const sections = "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded, tasks, " +
+		"dashboard and workers, not "
 	const plain = "unknown key in logger: keys are plain names"
 	for name, test := range map[string]struct {
 		data string

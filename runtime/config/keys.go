@@ -212,6 +212,18 @@ var otherRows = []row{
 	key("tasks.ip", ip, "", "address this instance reports; detected if unset",
 		func(c *Config) *string { return &c.Tasks.IP }),
 
+	mapping("dashboard", "the web pages of package dashboard, served if this section is present", func(c *Config) {
+		c.Dashboard = new(Dashboard)
+	}),
+	key("dashboard.listen", address, "127.0.0.1:8090",
+		"host and port; beyond this machine only if the program passes dashboard.Authorize",
+		func(c *Config) *string { return &c.Dashboard.Listen }),
+	key("dashboard.write", boolean, "false", "whether anything may be changed, with the token that is logged",
+		func(c *Config) *bool { return &c.Dashboard.Write }),
+	key("dashboard.hosts", hosts, "",
+		"comma-separated names under which browsers reach it, in addition to localhost, 127.0.0.1 and [::1]",
+		func(c *Config) *[]string { return &c.Dashboard.Hosts }),
+
 	workersRow,
 }
 

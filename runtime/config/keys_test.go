@@ -68,7 +68,7 @@ func cutLast(name string) (parent, last string, found bool) {
 
 // Writing a key with its documented default changes nothing, and every default is valid.
 func TestDocumentedDefaultsApply(t *testing.T) {
-	base := map[string]string{"mongodb": "", "redis": "", "rabbitmq": ""}
+	base := map[string]string{"mongodb": "", "redis": "", "rabbitmq": "", "dashboard": ""}
 	file := func(name, value string) string {
 		sections := maps.Clone(base)
 		path := strings.Split(name, ".")
@@ -80,7 +80,7 @@ func TestDocumentedDefaultsApply(t *testing.T) {
 		}
 		return b.String()
 	}
-	want := parse(t, "mongodb:\nredis:\nrabbitmq:\n", nil)
+	want := parse(t, "mongodb:\nredis:\nrabbitmq:\ndashboard:\n", nil)
 	for _, k := range config.Keys() {
 		if k.Type == "mapping" || k.Default == "" && k.Type != "text" {
 			continue

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -64,6 +66,36 @@ var (
 		return addr.Unmap().String(), ""
 	}}
 )
+
+// address is the kind of addresses to listen on.
+var address = kind[string]{name: "host:port", parse: func(s string) (string, string) {
+	name, number, err := net.SplitHostPort(s)
+	if err == nil && name != "" {
+		_, problem := parseHost(name)
+		if problem != "" {
+			err = errors.New(problem)
+		}
+	}
+	if n, e := strconv.ParseUint(number, 10, 16); err != nil || e != nil || strconv.FormatUint(n, 10) != number {
+		return "", "must be a host and a port, such as 127.0.0.1:8090"
+	}
+	return s, ""
+}}
+
+// hosts is the kind of lists of names of hosts.
+var hosts = kind[[]string]{name: "text", parse: func(s string) (names []string, problem string) {
+	if strings.TrimSpace(s) == "" {
+		return nil, ""
+	}
+	for name := range strings.SplitSeq(s, ",") {
+		name, problem := parseHost(strings.ToLower(strings.TrimSpace(name)))
+		if problem != "" {
+			return nil, "must be names or addresses of hosts, without ports, separated by commas"
+		}
+		names = append(names, name)
+	}
+	return names, ""
+}}
 
 // port is the kind of TCP ports.
 var port = integer(1, 65535)

@@ -60,6 +60,12 @@ func (r RabbitMQ) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "%+v", plain(r))
 }
 
+// Format writes all fields for any verb.
+func (d Dashboard) Format(f fmt.State, _ rune) {
+	type plain Dashboard
+	fmt.Fprintf(f, "%+v", plain(d))
+}
+
 // MarshalText returns [Secret.String].
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

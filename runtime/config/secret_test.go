@@ -138,7 +138,7 @@ func TestConfigsPrintWhole(t *testing.T) {
 		"CertFile: KeyFile: ServerName:} PoolSize:20 DialTimeout:5s} RabbitMQ:<nil> Servers:{StartDegraded:false} " +
 		"Logger:{Path:logs Level:INFO Console:true Format:text} " +
 		"Embedded:{Path:.af/af.db Durability:normal} Tasks:{Retention:{Age:168h0m0s Max:100000} Lease:20s " +
-		"WrongVersionAfter:24h0m0s IP:} Workers:<nil> Root: File:}"
+		"WrongVersionAfter:24h0m0s IP:} Workers:<nil> Dashboard:<nil> Root: File:}"
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
 		if got := fmt.Sprintf(verb, c); got != want {
 			t.Errorf("%s gives\n%s, want\n%s", verb, got, want)
