@@ -17,6 +17,21 @@ func Draining(ctx context.Context) <-chan struct{} {
 	return nil
 }
 
+// Stopping returns a channel that is closed when Shutdown begins, so that a server beside the App, such as one of package
+// net/http, can end with it. In a child process the channel is closed from the beginning: nothing is to be served there.
+func (a *App) Stopping() <-chan struct{} {
+	if _, child := a.process.(childProcess); child {
+		return closedChannel
+	}
+	return a.life.Draining()
+}
+
+var closedChannel = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // unfinished returns what a drain waits for.
 func (a *App) unfinished() drain.Left {
 	left := drain.Left{Tasks: map[string][]string{}, Calls: a.servings.InFlight(), Messages: a.receivers.Handling()}

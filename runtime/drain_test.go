@@ -28,6 +28,25 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
+// The channel of Stopping is closed when Shutdown begins, also if the App was not started.
+func TestStopping(t *testing.T) {
+	for _, started := range []bool{true, false} {
+		app := open(t, memory.New())
+		if started {
+			start(t, app)
+		}
+		if closed(app.Stopping()) {
+			t.Errorf("started %t: closed before Shutdown", started)
+		}
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !closed(app.Stopping()) {
+			t.Errorf("started %t: open after Shutdown", started)
+		}
+	}
+}
+
 // Draining works in handlers of all kinds. Its channel is closed when the drain begins, long before their contexts end.
 func TestDrainingInHandlers(t *testing.T) {
 	if af.Draining(t.Context()) != nil {

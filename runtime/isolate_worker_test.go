@@ -74,6 +74,9 @@ func childMain() int {
 		}
 		app, err = af.Open(ctx, memory.New(), opts...)
 	}
+	if err == nil && !closed(app.Stopping()) {
+		err = errors.New("servers beside the App would run here")
+	}
 	if err == nil {
 		registerIsolated(app, other)
 		err = app.Run(ctx)
