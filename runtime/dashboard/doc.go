@@ -4,6 +4,8 @@
 //		dashboard.Prefix("/ops"),
 //		dashboard.Authorize(userOf)))
 //
+// [Serve] serves it at an address of its own, as config.yaml tells; [Listen] does so for any API.
+//
 // # Pages
 //
 // The server renders every page with html/template, and draws the charts as SVG. All pages work without JavaScript.
@@ -15,7 +17,9 @@
 // [Authorize] returns the [admin.User] who makes a request. The user's rights are checked by [admin.Guard], where the
 // change is made; that a page hides a button protects nothing. A user who may change nothing gets 403 for every request
 // that is not a read, whatever its path. Cross-origin changes are refused by [http.CrossOriginProtection].
-// Without Authorize every request is refused.
+// Without Authorize every request is refused, except at an address of [Serve] or [Listen]: there everyone may read, and
+// those who have opened the address with its secret token may change everything. Such an address must be on this machine,
+// and answers only to names that are known, so that no page of another site can read it.
 //
 // # Data
 //

@@ -18,6 +18,7 @@ type options struct {
 	authorize func(*http.Request) (admin.User, error)
 	redact    func(queue string, value json.RawMessage) json.RawMessage
 	traceLink string
+	operator  string
 	now       func() time.Time
 }
 
@@ -47,4 +48,10 @@ func RedactPayload(f func(queue string, value json.RawMessage) json.RawMessage) 
 // replaced by the trace id of a task, 32 hexadecimal digits.
 func TraceLink(url string) Option {
 	return func(o *options) { o.traceLink = url }
+}
+
+// Operator is the name of those who have the token of a [Listener], in the audit log. The default is the user who runs
+// the process. With [Authorize] it has no effect.
+func Operator(name string) Option {
+	return func(o *options) { o.operator = name }
 }
