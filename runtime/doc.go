@@ -22,8 +22,8 @@
 //   - [Open] opens an App on a [Backend] with options, each an [AppOption]. Packages memory, embedded, servers and auto
 //     provide backends.
 //   - [App.Run] starts the App, waits for a signal and drains it. [App.Start] and [App.Shutdown] do so without signals.
-//   - [DrainTimeout] limits the time for draining. [Draining] tells handlers that it has begun, [App.Stopping] servers
-//     beside the App.
+//   - [DrainTimeout] limits the time for draining. [Draining] tells handlers that it has begun, [App.Stopping] other
+//     servers of the program.
 //   - [App.Instance] returns the [Instance] that an App is to others, [InstanceFrom] that of a handler. [IP] and
 //     [Version] set what it reports.
 //   - [App.NewID] returns a random id, [App.Snowflake] one that sorts by time.

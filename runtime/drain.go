@@ -17,8 +17,9 @@ func Draining(ctx context.Context) <-chan struct{} {
 	return nil
 }
 
-// Stopping returns a channel that is closed when Shutdown begins, so that a server beside the App, such as one of package
-// net/http, can end with it. In a child process the channel is closed from the beginning: nothing is to be served there.
+// Stopping returns a channel that is closed when Shutdown begins, so that other servers of the program, such as those of
+// package net/http, can end with the App. In a child process the channel is closed from the beginning: a server must not
+// run there.
 func (a *App) Stopping() <-chan struct{} {
 	if _, child := a.process.(childProcess); child {
 		return closedChannel

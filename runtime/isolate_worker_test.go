@@ -75,7 +75,7 @@ func childMain() int {
 		app, err = af.Open(ctx, memory.New(), opts...)
 	}
 	if err == nil && !closed(app.Stopping()) {
-		err = errors.New("servers beside the App would run here")
+		err = errors.New("servers would run here")
 	}
 	if err == nil {
 		registerIsolated(app, other)

@@ -3,6 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -261,4 +265,86 @@ func TestWaitOnATerminal(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	})
+}
+
+// af ui serves the dashboard until it is interrupted. Its address has the token, without which nothing can be changed.
+func TestUI(t *testing.T) {
+	eachSystem(t, func(t *testing.T, s *watched) {
+		s.submit(t, "hold", "held")
+		s.await(t, "held", af.StatusRunning)
+		for _, readOnly := range []bool{false, true} {
+			args := []string{"ui", "-listen", ":0"}
+			if readOnly {
+				args = append(args, "-read-only")
+			}
+			cmd := s.command(t, args...)
+			var errs bytes.Buffer
+			cmd.Stderr = &errs
+			out, err := cmd.StdoutPipe()
+			testkit.Must(t, err)
+			testkit.Must(t, cmd.Start())
+			lines := bufio.NewScanner(out)
+			if !lines.Scan() {
+				t.Fatalf("it ended: %v, %s", lines.Err(), errs.String())
+			}
+			address, err := url.Parse(lines.Text())
+			testkit.Must(t, err)
+			matches(t, address.String(), `^http://127\.0\.0\.1:\d+/`)
+			if address.Query().Has("token") == readOnly {
+				t.Errorf("read-only %t, but the address is %s", readOnly, address)
+			}
+			for _, withToken := range []bool{false, true} {
+				if withToken && readOnly {
+					continue
+				}
+				entry := *address
+				if !withToken {
+					entry.RawQuery = ""
+				}
+				jar, err := cookiejar.New(nil)
+				testkit.Must(t, err)
+				client := &http.Client{Jar: jar}
+				status, page := fetch(t, client, entry.String(), nil)
+				if status != http.StatusOK || strings.Contains(page, "read-only") == withToken {
+					t.Errorf("GET, token %t: %d %s", withToken, status, page)
+				}
+				if status, page = fetch(t, client, entry.JoinPath("tasks/held").String(), nil); !strings.Contains(page, "held") {
+					t.Errorf("GET of the task: %d %s", status, page)
+				}
+				want := map[bool]int{false: http.StatusForbidden, true: http.StatusOK}[withToken]
+				stop := *address.JoinPath("tasks/held/stop")
+				stop.RawQuery = ""
+				if status, page = fetch(t, client, stop.String(), url.Values{"reason": {"tests"}}); status != want {
+					t.Errorf("POST, token %t: %d %s", withToken, status, page)
+				}
+			}
+			if code := interrupt(t, cmd); code != 130 {
+				t.Errorf("exit code %d: %s", code, errs.String())
+			}
+			matches(t, errs.String(), `^af: the dashboard of .*; Ctrl-C ends it\n$`)
+		}
+		s.await(t, "held", af.StatusStopped)
+		log, err := s.app.Audit(t.Context(), af.AuditQuery{Limit: 1})
+		if err != nil || len(log.Entries) != 1 || log.Entries[0].Reason != "tests" ||
+			s.over == "file" && !strings.HasPrefix(log.Entries[0].By, "ann@") {
+			t.Errorf("audit: %+v, %v", log.Entries, err)
+		}
+	})
+}
+
+// fetch returns the status and the body of the answer to a GET request, or with a form, to a POST request.
+func fetch(t *testing.T, client *http.Client, address string, form url.Values) (int, string) {
+	t.Helper()
+	var resp *http.Response
+	var err error
+	if form == nil {
+		resp, err = client.Get(address)
+	} else {
+		resp, err = client.PostForm(address, form)
+	}
+	testkit.Must(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	testkit.Must(t, err)
+	return resp.StatusCode, string(body)
 }

@@ -159,8 +159,8 @@ func TestHostNames(t *testing.T) {
 	}
 }
 
-// An address that other machines reach needs a function that tells who may use it. That decides alone, except that
-// nobody changes anything without write.
+// An address that other machines reach needs a function that tells who may use it. Without
+// write, it can allow no change.
 func TestListenBeyondThisMachine(t *testing.T) {
 	app, _ := start(t)
 	for _, address := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:80"} {

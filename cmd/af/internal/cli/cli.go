@@ -164,7 +164,7 @@ func (c *invocation) root() *cobra.Command {
 	add(groupChange, c.submitCommand(), c.callCommand(), c.retryCommand(), c.stopCommand(), c.deleteCommand(),
 		c.runCommand(), c.reweighCommand(), c.pauseCommand(), c.resumeCommand(), c.maxCommand(), c.fireCommand(),
 		c.enableCommand(), c.disableCommand())
-	add(groupSystem, c.doctorCommand(), c.completionCommand(), c.versionCommand())
+	add(groupSystem, c.doctorCommand(), c.uiCommand(), c.completionCommand(), c.versionCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(c.filterHelp())
 	c.addCompletions(root)

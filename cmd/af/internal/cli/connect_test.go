@@ -239,3 +239,17 @@ func TestToken(t *testing.T) {
 	run(t, nil, "-file", file, "-token-file", file, "queues").fails(t, 2, "-token-file has an effect only with -url")
 	run(t, nil, "-file", file, "-url", url, "queues").fails(t, 2, "use only one of")
 }
+
+// The dashboard is served on this machine only, and what has its port is told.
+func TestUIRefuses(t *testing.T) {
+	taken := testkit.Serve(t, func(c net.Conn) { _ = c.Close() })
+	dir := t.TempDir()
+	t.Chdir(dir)
+	run(t, nil, "ui", "-listen", "0.0.0.0:8090").fails(t, 2, "-listen 0.0.0.0:8090: ui is only for this machine")
+	run(t, nil, "ui", "-listen", "8090").fails(t, 2, "-listen 8090: want a host and a port, such as 127.0.0.1:8090")
+	run(t, nil, "-o", "json", "ui").fails(t, 2, "ui has no JSON")
+	run(t, nil, "ui").fails(t, 2, "no file .af/af.db, and there is no config.yaml here")
+	run(t, nil, "-url", "http://127.0.0.1:1", "ui").fails(t, 3, "connection refused")
+	run(t, nil, "-file", newFile(t), "ui", "-listen", taken).fails(t, 1, taken+" is in use by another program",
+		"-listen :0 takes a free port")
+}
