@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
@@ -117,7 +116,7 @@ func check(t *testing.T, name, page string) {
 func TestPages(t *testing.T) {
 	app, q := start(t)
 	empty := dashboard.Handler(app, everything, dashboard.Prefix("/ops/"))
-	for _, path := range []string{"/", "/tasks", "/queues", "/jobs", "/services", "/machines", "/audit"} {
+	for _, path := range []string{"/", "/tasks", "/queues"} {
 		status, page, _ := get(t, empty, "/ops"+path)
 		if status != http.StatusOK || !strings.Contains(page, "</html>") {
 			t.Errorf("%s: %d %s", path, status, page)
@@ -134,12 +133,10 @@ func TestPages(t *testing.T) {
 	if err := app.PauseQueue(t.Context(), "things", af.By("<i>bob</i>"), af.Reason(evil)); err != nil {
 		t.Fatal(err)
 	}
-	schedule(t, app, "hourly", "@hourly")
 	for _, prefix := range []string{"", "/ops"} {
 		h := dashboard.Handler(app, everything, dashboard.Prefix(prefix))
 		for _, path := range []string{"/", "/tasks", "/queues", "/tasks/" + url.PathEscape(ok), "/tasks/" + failed,
-			"/tasks/" + waiting, "/queues/things", "/queues/" + url.PathEscape(`<b>"odd"/queue`), "/jobs", "/jobs/hourly",
-			"/services", "/machines", "/audit"} {
+			"/tasks/" + waiting, "/queues/things", "/queues/" + url.PathEscape(`<b>"odd"/queue`)} {
 			status, page, header := get(t, h, prefix+path)
 			if status != http.StatusOK || !strings.Contains(page, "</html>") {
 				t.Errorf("%s: %d %s", path, status, page)
@@ -189,8 +186,7 @@ func TestLinks(t *testing.T) {
 }
 
 var changes = []string{"/tasks/x/stop", "/tasks/x/retry", "/tasks/x/run", "/tasks/x/delete", "/tasks/x/reweigh",
-	"/tasks/bulk", "/queues/x/pause", "/queues/x/resume", "/queues/x/max", "/queues/x/default", "/queues/x/submit",
-	"/jobs/x/fire", "/jobs/x/enable", "/jobs/x/disable", "/services/x/y/call"}
+	"/tasks/bulk", "/queues/x/pause", "/queues/x/resume", "/queues/x/max", "/queues/x/default"}
 
 // A reader gets 403 from every request that is not a read, before anything is told about the path, the method, the form
 // or the target, and sees no buttons.
@@ -206,8 +202,7 @@ func TestReader(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/", "/tasks", "/tasks/" + id, "/queues", "/queues/things", "/jobs", "/services", "/machines",
-		"/audit"} {
+	for _, path := range []string{"/", "/tasks", "/tasks/" + id, "/queues", "/queues/things"} {
 		_, page, _ := get(t, h, path)
 		if strings.Contains(page, `method="post"`) && path != "/tasks" || strings.Contains(page, `name="op"`) {
 			t.Errorf("%s offers changes", path)
@@ -399,57 +394,14 @@ func TestPayloads(t *testing.T) {
 	}
 }
 
-// A page is told what has changed, and the stream ends when the server shuts down.
-func TestEvents(t *testing.T) {
-	app, q := start(t)
-	server := httptest.NewUnstartedServer(dashboard.Handler(app, everything))
-	server.Config.WriteTimeout = 200 * time.Millisecond
-	server.Start()
-	defer server.Close()
-	request := func(path string) *http.Response {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := server.Client().Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = resp.Body.Close() })
-		return resp
-	}
-	id, err := q.Submit(t.Context(), "wait")
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, log := request("/events?task="+id), request("/tasks/"+id+"/log")
-	until(t, log.Body, "got ")
-	until(t, events.Body, ": open")
-	for range 2 { // what all pages show, and the task
-		until(t, events.Body, `{"kind":"start"}`)
-	}
-	if err := app.StopTask(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	until(t, events.Body, `{"kind":"tasks","ids":["`+id+`"]}`)
-	until(t, log.Body, "event: end")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- server.Config.Shutdown(ctx) }()
-	until(t, events.Body, "event: end")
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// until reads until a text.
-func until(t *testing.T, r io.Reader, text string) {
-	t.Helper()
-	var seen []byte
-	for one := make([]byte, 1); !strings.HasSuffix(string(seen), text); seen = append(seen, one...) {
-		if _, err := io.ReadFull(r, one); err != nil {
-			t.Fatalf("%q does not come after %q: %v", text, seen, err)
+// The filter offers its terms, with the names of queues.
+func TestTermsOfTheFilter(t *testing.T) {
+	app, _ := start(t)
+	_, page, _ := get(t, dashboard.Handler(app, everything), "/tasks")
+	for _, want := range []string{`list="terms"`, `<datalist id="terms">`, `<option value="status:failed"`,
+		`<option value="queue:things"`, `<option value="since:"`, `<option value="payload."`, `<dialog id="help"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s", want)
 		}
 	}
 }

@@ -15,7 +15,8 @@ import (
 const (
 	heartbeat    = 15 * time.Second // between comments on an idle stream
 	writeTimeout = 20 * time.Second // of one event
-	maxStreams   = 500              // of one handler
+	maxStreams   = 500              // of one handler, and watches
+	maxTasks     = 20               // of one stream
 	queuedTicks  = 32               // of one stream; more become one that stands for all
 	rewatch      = 2 * time.Second  // after a watch has failed
 )
@@ -35,7 +36,6 @@ type hub struct {
 type topic struct {
 	cancel context.CancelFunc
 	subs   map[*subscriber]bool
-	looked bool // changes from now on are seen
 }
 
 // A subscriber is an open stream.
@@ -71,32 +71,32 @@ func newHub(api admin.API, expire func()) *hub {
 	return &hub{api: api, expire: expire, topics: map[string]*topic{}}
 }
 
-// subscribe returns the ticks for a page that shows a task, or "" for any other page, and the function that ends the
-// subscription. The first tick of each topic is startTick: something may have changed since the page was rendered.
-func (h *hub) subscribe(task string) (<-chan admin.Tick, func(), error) {
+// subscribe returns the ticks for pages that show some tasks, and the function that ends the subscription.
+func (h *hub) subscribe(tasks ...string) (<-chan admin.Tick, func(), error) {
+	names := []string{""}
+	for _, task := range tasks {
+		if len(names) <= maxTasks && !slices.Contains(names, task) {
+			names = append(names, task)
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.streams >= maxStreams {
-		return nil, nil, af.Errorf(af.ErrResourceExhausted, "%d pages are open", maxStreams).With(af.OutcomeNotSent)
+	if h.streams >= maxStreams || len(h.topics)+len(names) > maxStreams {
+		return nil, nil, af.Errorf(af.ErrResourceExhausted, "%d pages are open", h.streams).With(af.OutcomeNotSent)
 	}
 	h.streams++
 	s := &subscriber{ticks: make(chan admin.Tick, queuedTicks)}
-	names := []string{""}
-	if task != "" {
-		names = append(names, task)
-	}
 	for _, name := range names {
 		t := h.topics[name]
 		if t == nil {
 			ctx, cancel := context.WithCancel(context.Background())
 			t = &topic{cancel: cancel, subs: map[*subscriber]bool{}}
 			h.topics[name] = t
-			go h.watch(ctx, name, t) // ends with the last subscriber
-		}
-		t.subs[s] = true
-		if t.looked {
+			go h.watch(ctx, name, t) // ends with the last subscriber; begins with startTick
+		} else { // what has changed since the page was read may have been told before
 			s.send(startTick)
 		}
+		t.subs[s] = true
 	}
 	return s.ticks, func() { h.unsubscribe(s, names) }, nil
 }
@@ -145,15 +145,15 @@ func (h *hub) watch(ctx context.Context, task string, t *topic) {
 func (h *hub) pass(t *topic, tick admin.Tick) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t.looked = true
 	for s := range t.subs {
 		s.send(tick)
 	}
 }
 
-// events serves ticks as server-sent events until the page is closed or the server shuts down.
+// events serves ticks as server-sent events until the page is closed or the server shuts down. One page of a browser has
+// the stream for all of them, so the address may have several tasks.
 func (s *server) events(_ *viewer, w http.ResponseWriter, r *http.Request) error {
-	ticks, end, err := s.hub.subscribe(r.URL.Query().Get("task"))
+	ticks, end, err := s.hub.subscribe(r.URL.Query()["task"]...)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (s *server) followLog(v *viewer, w http.ResponseWriter, r *http.Request) er
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	_, end, err := s.hub.subscribe("") // counts as a stream
+	_, end, err := s.hub.subscribe() // counts as a stream
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"iter"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -222,5 +224,45 @@ func TestCache(t *testing.T) {
 	close(api.release)
 	if q, err := c.Queues(t.Context()); err != nil || q[0].Workers != 2 {
 		t.Errorf("%v, %v", q, err)
+	}
+}
+
+// still is an API that never has a tick.
+type still struct{ admin.API }
+
+func (still) Watch(ctx context.Context, _ admin.WatchQuery) iter.Seq2[admin.Tick, error] {
+	return func(func(admin.Tick, error) bool) { <-ctx.Done() }
+}
+
+// Streams, and the tasks that they watch, are bounded, and what has ended is free again.
+func TestStreamsAreBounded(t *testing.T) {
+	h := newHub(still{}, func() {})
+	many := make([]string, 3*maxTasks)
+	for i := range many {
+		many[i] = strconv.Itoa(i / 2) // each twice
+	}
+	_, end, err := h.subscribe(many...)
+	if err != nil || len(h.topics) != maxTasks+1 {
+		t.Errorf("%d watches, %v", len(h.topics), err)
+	}
+	end()
+	var ends []func()
+	for i := 0; ; i++ {
+		_, end, err := h.subscribe(strconv.Itoa(i))
+		if err != nil {
+			if af.CodeOf(err) != af.ErrResourceExhausted {
+				t.Error(err)
+			}
+			break
+		}
+		if ends = append(ends, end); len(ends) > maxStreams {
+			t.Fatal("not bounded")
+		}
+	}
+	for _, end := range ends {
+		end()
+	}
+	if h.streams != 0 || len(h.topics) != 0 {
+		t.Errorf("%d streams and %d watches are left", h.streams, len(h.topics))
 	}
 }

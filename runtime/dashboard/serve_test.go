@@ -50,7 +50,7 @@ func browser(t *testing.T) *http.Client {
 	testkit.Must(t, err)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Jar: jar, Transport: transport}
+	return &http.Client{Jar: jar, Transport: transport, Timeout: time.Minute}
 }
 
 // ask returns the status, the address after redirects, and the page. A form makes it a POST request.

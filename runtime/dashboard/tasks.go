@@ -22,7 +22,8 @@ type tasksPage struct {
 	First   string // the first page, if this is another
 	Chips   []chip
 	Keys    []filter.Key
-	Changes bool // some bulk action is allowed
+	Terms   []term // that complete the filter
+	Changes bool   // some bulk action is allowed
 	Empty   string
 }
 
@@ -64,6 +65,7 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 		p.Next = list(url.Values{"q": {p.Line}, "c": {p.Page.Cursor}})
 	}
 	p.Chips = v.chips(r, p.Line, q)
+	p.Terms = v.terms(r, p.Keys)
 	switch {
 	case p.Bad != "":
 	case len(p.Page.Tasks) == 0 && p.Page.Bounded:
@@ -106,6 +108,33 @@ func (v *viewer) chips(r *http.Request, line string, q af.TaskQuery) []chip {
 		chips = append(chips, c)
 	}
 	return chips
+}
+
+// A term is a beginning of a term of a filter, or a whole one.
+type term struct{ Value, Label string }
+
+// maxQueueTerms is how many queues are offered.
+const maxQueueTerms = 100
+
+// terms returns what completes a filter.
+func (v *viewer) terms(r *http.Request, keys []filter.Key) (terms []term) {
+	for _, k := range keys {
+		values := k.Values
+		if k.Name == "queue" {
+			if queues, err := v.api.Queues(r.Context()); err == nil { // without them, the key is offered
+				for i := range queues[:min(len(queues), maxQueueTerms)] {
+					values = append(values, quoted(queues[i].Name))
+				}
+			}
+		}
+		if len(values) == 0 {
+			terms = append(terms, term{k.Prefix, k.Doc})
+		}
+		for _, value := range values {
+			terms = append(terms, term{k.Prefix + value, k.Doc})
+		}
+	}
+	return terms
 }
 
 // withoutStatus returns a filter line without its terms that select a status.

@@ -87,7 +87,7 @@
         const before = el.previousElementSibling && el.previousElementSibling.id && document.getElementById(el.previousElementSibling.id);
         if (before) before.after(document.importNode(el, true));
       });
-      state(stream && stream.readyState === 1 ? 'live' : 'poll');
+      state(shown);
       wire();
       retime();
     } catch (e) { state('off'); }
@@ -95,40 +95,82 @@
     if (wanted.size) want([], 0);
   }
 
-  let stream = null, polling = null;
+  // One visible page of a browser holds a lock, and with it the stream of events; it passes on what comes. The others
+  // tell it their tasks. Without locks, which need https or localhost, each visible page has a stream of its own.
+  let stream = null, polling = null, channel = null, unlock = null, asked = null, shown = 'poll';
+  const me = Math.random().toString(36).slice(2), others = new Map(); // the tasks of other pages, by page
   const words = { live: ['live', 'Changes are shown within a second or two'], poll: ['every 5 s', 'No stream of events: the page is read every 5 seconds'],
     off: ['not updating', 'The dashboard does not answer'] };
   function state(s) {
+    if (s !== 'off') shown = s;
     const el = $('#live');
     if (!el) return;
     el.dataset.state = s;
     setText($('.live-text', el), words[s][0]);
     el.title = words[s][1];
   }
-  function startPolling() {
+  function startPolling(quiet) {
+    if (!quiet) state('poll');
     if (polling) return;
     polling = setInterval(() => {
       want(['start'], 0);
-      if (!stream || stream.readyState === 2) listen();
+      if (unlock && (!stream || stream.readyState === 2)) open();
     }, poll);
   }
-  function listen() {
+  function live() { clearInterval(polling); polling = null; state('live'); }
+  function tick(t) {
+    const { task } = document.body.dataset;
+    want([t.kind], t.kind === 'tasks' && task && !(t.ids || []).includes(task) ? unrelated : 50);
+  }
+  function tell(message) { if (channel) channel.postMessage(message); }
+  function open() { // the stream, for all pages
     if (stream) stream.close();
     const { events, task } = document.body.dataset;
-    if (!events || !window.EventSource) { startPolling(); return; }
-    stream = new EventSource(events + (task ? '?task=' + encodeURIComponent(task) : ''));
-    stream.onopen = () => { clearInterval(polling); polling = null; state('live'); };
-    stream.onmessage = (m) => {
-      const tick = JSON.parse(m.data);
-      const other = tick.kind === 'tasks' && task && !(tick.ids || []).includes(task);
-      want([tick.kind], other ? unrelated : 50);
-    };
-    stream.onerror = () => { state('poll'); startPolling(); };
-    stream.addEventListener('end', () => { stream.close(); state('poll'); startPolling(); });
+    if (!window.EventSource) { startPolling(); return; }
+    const query = [...new Set([task, ...others.values()])].filter(Boolean).slice(0, 20).map((t) => 'task=' + encodeURIComponent(t));
+    stream = new EventSource(events + (query.length ? '?' + query.join('&') : ''));
+    const down = () => { startPolling(); tell({ live: false }); };
+    stream.onopen = () => { live(); tell({ live: true }); };
+    stream.onmessage = (m) => { const t = JSON.parse(m.data); tick(t); tell({ tick: t }); };
+    stream.onerror = down;
+    stream.addEventListener('end', () => { stream.close(); down(); });
+  }
+  function hear({ data }) {
+    if (data.tick) tick(data.tick);
+    else if (data.live === true) live();
+    else if (data.live === false) startPolling();
+    else if (data.who && !unlock) tell({ page: me, task: document.body.dataset.task || '' });
+    else if (data.page && unlock) { // it shows a task, or has gone: then its task is not told
+      const before = others.get(data.page) || '';
+      others.delete(data.page);
+      if ('task' in data && others.size < 100) others.set(data.page, data.task);
+      if (data.task && data.task !== before) open();
+      else tell({ live: shown === 'live' });
+    }
+  }
+  function listen() {
+    const { events, task } = document.body.dataset;
+    if (!events) { startPolling(); return; }
+    if (!window.BroadcastChannel || !navigator.locks) { unlock = () => {}; open(); return; }
+    channel = new BroadcastChannel('afgen ' + events);
+    channel.onmessage = hear;
+    tell({ page: me, task: task || '' });
+    asked = new AbortController();
+    startPolling(true); // until the stream is open, here or in another page
+    navigator.locks.request('afgen ' + events, { signal: asked.signal }, () => new Promise((done) => {
+      unlock = done;
+      tell({ who: me });
+      open();
+    })).catch(() => {}); // hidden before it was its turn
   }
   function pause() {
     if (stream) stream.close();
-    stream = null;
+    tell({ page: me });
+    if (channel) channel.close();
+    if (asked) asked.abort();
+    if (unlock) unlock();
+    stream = channel = asked = unlock = null;
+    others.clear();
     clearInterval(polling);
     polling = null;
     $$('[data-following]').forEach((el) => el.removeAttribute('data-following'));
@@ -180,6 +222,7 @@
       all.addEventListener('change', () => { $$('[name=id]').forEach((b) => { b.checked = all.checked; }); chosen(); });
     });
     chosen();
+    remark();
   }
   function chosen() {
     const n = $$('[name=id]:checked').length;
@@ -187,30 +230,50 @@
   }
 
   // ---- Shortcuts
-  let prefix = 0, row = -1;
+  let prefix = 0, row = ''; // the key of the marked row
   const rows = () => $$('tbody tr[data-key]');
+  const marked = () => rows().find((r) => r.dataset.key === row);
+  const remark = () => rows().forEach((r) => r.classList.toggle('marked', r.dataset.key === row));
   function mark(by) {
-    const all = rows();
-    if (!all.length) return;
-    if (row >= 0 && all[row]) all[row].classList.remove('marked');
-    row = Math.min(Math.max(row + by, 0), all.length - 1);
-    all[row].classList.add('marked');
-    all[row].scrollIntoView({ block: 'nearest' });
+    const all = rows(), to = all[Math.min(Math.max(all.indexOf(marked()) + by, 0), all.length - 1)];
+    if (!to) return;
+    row = to.dataset.key;
+    remark();
+    to.scrollIntoView({ block: 'nearest' });
   }
+  function help() { const d = $('#help'); if (d) { if (d.open) d.close(); else d.showModal(); } }
   function key(e) {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     if (e.key === 'Escape') { $$('details.menu[open]').forEach((d) => { d.open = false; }); return; }
-    if (/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.nodeName)) return;
-    const go = Date.now() - prefix < 1200 && { o: '', t: 'tasks', q: 'queues' }[e.key];
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.nodeName) && e.target.type !== 'checkbox') return;
+    if (e.key === '?') { help(); return; }
+    if ($('dialog[open]')) return;
+    const page = Date.now() - prefix < 1200 && $$('.top nav a').find((a) => a.textContent.trim()[0].toLowerCase() === e.key);
     prefix = 0;
-    if (typeof go === 'string') { location.href = $('.logo').href + go; return; }
+    if (page) { page.click(); return; }
     if (e.key === 'g') prefix = Date.now();
-    else if (e.key === '/') { const q = $('[name=q]'); if (q) { q.focus(); q.select(); e.preventDefault(); } }
+    else if (e.key === '/') { const q = $('form[role=search] input'); if (q) { q.focus(); q.select(); e.preventDefault(); } }
     else if (e.key === 'j') mark(1);
     else if (e.key === 'k') mark(-1);
-    else if (e.key === 'x' && rows()[row]) { const b = $('[name=id]', rows()[row]); if (b) { b.click(); } }
-    else if (e.key === 'Enter' && e.target === document.body && rows()[row]) { const a = $('a', rows()[row]); if (a) a.click(); }
-    else if (e.key === '?') { const d = $('#keys'); if (d) d.open ? d.close() : d.showModal(); }
+    else if (e.key === 'x' && marked()) { const b = $('[name=id]', marked()); if (b) b.click(); }
+    else if (e.key === 'Enter' && e.target === document.body && marked()) { const a = $('a', marked()); if (a) a.click(); }
+  }
+
+  // ---- Completion of the last term of a filter. A list of the browser completes whole lines, so the rest precedes.
+  function complete(line) {
+    const list = line.list, terms = list ? [...list.options].map((o) => [o.value, o.label]) : [];
+    let before = '';
+    line.addEventListener('input', () => {
+      const now = line.value.slice(0, line.value.lastIndexOf(' ') + 1);
+      if (now === before) return;
+      before = now;
+      list.replaceChildren(...terms.map(([value, label]) => {
+        const o = document.createElement('option');
+        o.value = before + value;
+        o.label = label;
+        return o;
+      }));
+    });
   }
 
   document.addEventListener('DOMContentLoaded', () => {
@@ -229,6 +292,9 @@
       history.replaceState(null, '', here);
     }
     document.addEventListener('keydown', key);
+    $$('form[role=search] input[list]').forEach(complete);
+    $$('[data-help]').forEach((el) => { el.hidden = false; el.addEventListener('click', help); });
+    $$('dialog').forEach((d) => d.addEventListener('click', (e) => { if (e.target === d) d.close(); }));
     document.addEventListener('change', (e) => { if (e.target.name === 'id') chosen(); });
     document.addEventListener('click', (e) => { // a click elsewhere closes menus
       $$('details.menu[open]').forEach((d) => { if (!d.contains(e.target)) d.open = false; });
