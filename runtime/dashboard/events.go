@@ -158,13 +158,13 @@ func (s *server) events(_ *viewer, w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	defer end()
+	down := s.shutdown(r) // before the client learns that the stream is open
 	out := newStream(w)
 	if !out.send(": open\n\nretry: 2000\n\n") {
 		return nil
 	}
 	idle := time.NewTicker(heartbeat)
 	defer idle.Stop()
-	down := s.shutdown(r)
 	for {
 		ok := true
 		select {
@@ -200,9 +200,10 @@ func (s *server) followLog(v *viewer, w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	defer end()
+	down := s.shutdown(r)
 	go func() { // ends with the request
 		select {
-		case <-s.shutdown(r):
+		case <-down:
 			cancel()
 		case <-ctx.Done():
 		}
