@@ -18,9 +18,10 @@ VERSION ?=
 tiers = GO='$(GO)' $(GO) run ./internal/tiers
 
 .PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers bench-peers \
-  dependencies generate release stack stack-down demo-servers
+  dependencies generate release stack stack-down demo-servers demo-ui
 help:
 	@echo 'make demo            run the example services and their client'
+	@echo 'make demo-ui         run the example services with their dashboard, and clients, until Ctrl-C'
 	@echo 'make test            tests that need only Go, with -race if there is a C compiler: at most 5 minutes'
 	@echo 'make test-all        what CI runs: lint and all tests, also over RabbitMQ, MongoDB and Redis: at most 15 minutes'
 	@echo 'make test-long       long simulations, soak, elections, RabbitMQ 4, fuzzing; RECORD=1 writes the result'
@@ -44,6 +45,9 @@ help:
 
 demo:
 	@GO="$(GO)" examples/demo
+
+demo-ui:
+	@GO="$(GO)" examples/demo-ui
 
 test:
 	@$(tiers) test $(TESTFLAGS)

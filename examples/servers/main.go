@@ -14,6 +14,7 @@ import (
 	"github.com/afgen/afgen/examples/servers/testserver"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/auto"
+	"github.com/afgen/afgen/runtime/dashboard"
 )
 
 func main() {
@@ -40,5 +41,8 @@ func run(ctx context.Context, config string, work time.Duration) error {
 	testserver.RegisterTickWorker(app, &testserver.TickWorker{})
 	subtestserver.RegisterSubTestServer(app, &subtestserver.SubTestServer{})
 	subtestserver.RegisterSubTestWorker(app, &subtestserver.SubTestWorker{Work: work})
+	if err := dashboard.Serve(app, cfg); err != nil { // if config.yaml has the section dashboard
+		return err
+	}
 	return app.Run(ctx)
 }

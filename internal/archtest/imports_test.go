@@ -197,7 +197,8 @@ var arrows = []row{
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 
 	{"examples/orders/...", []string{"examples/orders/...", "runtime", "runtime/backend/embedded", "runtime/httpstatus"}, nil},
-	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/auto"}, nil},
+	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/auto",
+		"runtime/dashboard"}, nil},
 }
 
 type row struct {
