@@ -21,7 +21,7 @@ const (
 	KindQueues    Kind = "queues"    // IDs are names of queues whose counts, limits or workers have changed
 	KindTasks     Kind = "tasks"     // IDs are of tasks that are new or have changed
 	KindJobs      Kind = "jobs"      // IDs are of jobs that have changed or fired
-	KindInstances Kind = "instances" // IDs are of instances that have come, gone or changed
+	KindInstances Kind = "instances" // IDs are of instances that came, went, changed, or beat: every 10 s
 )
 
 // A WatchQuery selects what [Reader.Watch] watches.
@@ -39,8 +39,9 @@ type Tick struct {
 
 const (
 	watchEvery = time.Second
-	maxWatched = 20      // tasks of a query
-	watchBytes = 1 << 20 // of a page of tasks
+	beatsEvery = 10 * time.Second // after which heartbeats count as a change of an instance
+	maxWatched = 20               // tasks of a query
+	watchBytes = 1 << 20          // of a page of tasks
 )
 
 var kinds = []Kind{KindHealth, KindQueues, KindTasks, KindJobs, KindInstances}
@@ -230,8 +231,9 @@ func lookQueues(ctx context.Context, app *af.App) (look, error) {
 		return nil, err
 	}
 	l := look{}
-	for i := range queues {
-		l.add(queues[i].Name, queues[i])
+	for _, q := range queues {
+		q.Served = time.Time{} // now while a worker runs
+		l.add(q.Name, q)
 	}
 	return l, nil
 }
@@ -275,8 +277,10 @@ func lookInstances(ctx context.Context, app *af.App) (look, error) {
 		return nil, err
 	}
 	l := look{}
-	for i := range page.Instances {
-		l.add(page.Instances[i].ID, page.Instances[i])
+	for _, in := range page.Instances {
+		in.LastBeat = in.LastBeat.Truncate(beatsEvery)
+		in.Expires = time.Time{} // follows LastBeat
+		l.add(in.ID, in)
 	}
 	return l, nil
 }
