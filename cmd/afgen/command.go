@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +21,7 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/manifest"
 	"github.com/afgen/afgen/gen/scan"
+	"github.com/afgen/afgen/internal/buildversion"
 	"github.com/afgen/afgen/internal/suggest"
 )
 
@@ -88,7 +87,7 @@ func (c *command) root() *cobra.Command {
 	}
 	version := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, versionLine()) },
+		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, buildversion.Line("afgen")) },
 	}
 	directives := &cobra.Command{
 		Use: "directives", Short: "List the //af: directives and their keys", Long: directive.Help(),
@@ -346,28 +345,3 @@ func count(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
-
-// versionLine returns the output of afgen version.
-func versionLine() string {
-	return fmt.Sprintf("afgen %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// version returns the version of the module that this command was built from.
-func version() string {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		switch {
-		case info.Main.Path == modulePath && info.Main.Version != "":
-			version = info.Main.Version
-		default:
-			for _, m := range info.Deps {
-				if m.Path == modulePath {
-					version = m.Version
-				}
-			}
-		}
-	}
-	return version
-}
-
-const modulePath = "github.com/afgen/afgen"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/afgen/afgen/internal/buildversion"
 	"github.com/afgen/afgen/templates"
 )
 
@@ -66,7 +67,7 @@ func (c *command) init(dir, module string, backend templates.Backend) error {
 	if backend == "" {
 		return errors.New("-backend is empty: want auto, embedded or servers")
 	}
-	o := templates.Options{Module: module, Backend: backend, Version: released(version())}
+	o := templates.Options{Module: module, Backend: backend, Version: released(buildversion.Version())}
 	if o.Version == "" {
 		o.Checkout = checkout()
 	}
@@ -133,7 +134,7 @@ func checkout() string {
 	}
 	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil || !strings.HasPrefix(string(mod), "module "+modulePath) {
+	if err != nil || !strings.HasPrefix(string(mod), "module "+buildversion.Module) {
 		return ""
 	}
 	return root

@@ -20,13 +20,13 @@ const module = "github.com/afgen/afgen"
 // that ends in /... matches the package and all packages below it; the first matching row counts. A package without a
 // row fails the test: decide first where it belongs in the layout.
 var arrows = []row{
-	{"cmd/afgen", []string{"gen/...", "templates", "runtime/cron", "internal/suggest"},
+	{"cmd/afgen", []string{"gen/...", "templates", "runtime/cron", "internal/buildversion", "internal/suggest"},
 		[]string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
 	{"cmd/af", []string{"cmd/af/internal/cli"}, nil},
 	{"cmd/af/man", []string{"cmd/af/internal/cli"}, []string{"github.com/spf13/cobra"}},
 	{"cmd/af/internal/cli", []string{"cmd/af/internal/doctor", "cmd/af/internal/text", "runtime", "runtime/admin",
 		"runtime/admin/adminhttp", "runtime/admin/filter", "runtime/backend/auto", "runtime/backend/embedded",
-		"runtime/config", "runtime/dashboard", "internal/signature", "internal/suggest"},
+		"runtime/config", "runtime/dashboard", "internal/buildversion", "internal/signature", "internal/suggest"},
 		[]string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3",
 			"golang.org/x/term"}},
 	{"cmd/af/internal/oncall", []string{"cmd/af/internal/cli", "cmd/af/internal/text", "runtime", "runtime/admin",
@@ -185,6 +185,7 @@ var arrows = []row{
 	{"internal/latency", nil, nil},
 	{"internal/mongoproxy", []string{"internal/testkit"}, []string{"go.mongodb.org/mongo-driver/v2"}},
 	{"internal/snippets/...", []string{"runtime"}, nil},
+	{"internal/buildversion", nil, nil},
 	{"internal/signature", nil, nil},
 	{"internal/suggest", nil, nil},
 	{"internal/testkit", nil, nil},

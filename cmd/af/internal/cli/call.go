@@ -150,7 +150,10 @@ func nameList(names []string) string {
 func callArguments(call admin.Call, method *af.MethodInfo, pairs []string) (json.RawMessage, error) {
 	var params []signature.Parameter
 	if method != nil {
-		params, _ = signature.Parameters(method.Signature)
+		var ok bool
+		if params, ok = signature.Parameters(method.Signature); !ok { // as another version of afgen writes it
+			method = nil
+		}
 	}
 	target := call.Service + "." + call.Method
 	given := map[string]json.RawMessage{}
@@ -198,7 +201,7 @@ func unknownParameter(target, name, sig string, params []signature.Parameter) er
 
 // inParens returns the parameters of a signature as it spells them.
 func inParens(sig string) string {
-	elements, _ := signature.Elements(sig)
+	elements, _ := signature.Elements(sig) // it has been read before
 	return "(" + strings.Join(elements, ", ") + ")"
 }
 

@@ -21,7 +21,7 @@ type callee struct {
 func (s *callee) Services(context.Context, af.ServiceQuery) (af.ServicePage, error) {
 	methods := []af.MethodInfo{
 		{Name: "Get", Signature: "(id string, more ...string) (int)", Idempotent: true},
-		{Name: "Put", Signature: "(id string)"},
+		{Name: "Put", Signature: "(id string)"}, {Name: "Odd", Signature: "id: string"},
 	}
 	return af.ServicePage{Services: []af.ServiceInfo{{Name: "box", Methods: methods}}}, s.unlisted
 }
@@ -68,6 +68,10 @@ func TestCallUnlisted(t *testing.T) {
 	to.unlisted = nil
 	tr.run("call", "box.Get", "id=5").wants(t, exitDone, `"result": 7`, "")
 	if to.args != `{"id":"5"}` {
+		t.Errorf("arguments %s", to.args)
+	}
+	tr.run("call", "box.Odd", "id=5").wants(t, exitDone, `"result": 7`, "") // a signature that can't be read
+	if to.args != `{"id":5}` {
 		t.Errorf("arguments %s", to.args)
 	}
 }

@@ -60,7 +60,7 @@ func System() Environment {
 	printer := func(f *os.File) text.Printer {
 		p := text.Printer{Writer: f}
 		if p.Terminal = term.IsTerminal(int(f.Fd())); p.Terminal {
-			p.Width, _, _ = term.GetSize(int(f.Fd()))
+			p.Width, _, _ = term.GetSize(int(f.Fd())) // 0 if it is unknown: nothing is cut
 			p.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		}
 		return p

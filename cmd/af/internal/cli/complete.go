@@ -61,7 +61,7 @@ var flagCompleters = map[string]completer{
 
 // addCompletions sets the completions of all commands. Commands that have their own keep them.
 func (c *invocation) addCompletions(root *cobra.Command) {
-	_ = root.RegisterFlagCompletionFunc("output",
+	_ = root.RegisterFlagCompletionFunc("output", // it fails if there is no such flag
 		cobra.FixedCompletions([]string{"table", "wide\tall columns", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	for _, cmd := range root.Commands() {
 		if list := argumentCompleters[cmd.Name()]; cmd.ValidArgsFunction == nil && cmd.ValidArgs == nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/afgen/afgen/internal/buildversion"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin/adminhttp"
 )
@@ -59,7 +60,7 @@ func (c *invocation) connectHTTP(s source) (*connection, error) {
 	api, err := adminhttp.NewClient(base.String(), adminhttp.ClientOptions{
 		HTTP: &http.Client{Transport: newPatience()},
 		Prepare: func(r *http.Request) error {
-			r.Header.Set("User-Agent", "af/"+version())
+			r.Header.Set("User-Agent", "af/"+buildversion.Version())
 			switch {
 			case token.value != "":
 				r.Header.Set("Authorization", "Bearer "+token.value)

@@ -2,37 +2,15 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
-)
 
-const modulePath = "github.com/afgen/afgen"
+	"github.com/afgen/afgen/internal/buildversion"
+)
 
 func (c *invocation) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) {
-			fmt.Fprintf(&c.Out, "af %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		},
+		Run: func(*cobra.Command, []string) { fmt.Fprintln(&c.Out, buildversion.Line("af")) },
 	}
-}
-
-// version returns the version of the module that this command was built from.
-func version() string {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		switch {
-		case info.Main.Path == modulePath && info.Main.Version != "":
-			version = info.Main.Version
-		default:
-			for _, m := range info.Deps {
-				if m.Path == modulePath {
-					version = m.Version
-				}
-			}
-		}
-	}
-	return version
 }
