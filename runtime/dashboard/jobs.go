@@ -147,7 +147,7 @@ func (s *server) job(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	p.Total = fires.Total
 	p.First, p.Next = pageLinks(s.link("jobs", id), nil, cursor, fires.Cursor)
 	for _, f := range fires.Fires {
-		row := fireRow{Fire: f, Skip: skipWords(f)}
+		row := fireRow{Fire: f, Skip: admin.SkipReason(&f)}
 		if !f.Due.IsZero() {
 			row.Due = zoned(f.Due, zone)
 		}
@@ -188,25 +188,6 @@ var missedWords = map[af.MissedPolicy]string{
 
 var overlapWords = map[af.OverlapPolicy]string{
 	af.OverlapSkip: "skipped", af.OverlapAllow: "runs at the same time", af.OverlapQueue: "waits for its end",
-}
-
-// skipWords returns why a due time was skipped, in words; "" if it was not.
-func skipWords(f af.Fire) string {
-	if f.Skipped == "" {
-		return ""
-	}
-	reason := map[string]string{
-		af.SkippedMissed:  "no instance could fire it in time",
-		af.SkippedOverlap: "an earlier task had not ended",
-		af.SkippedFull:    "too many due times already waited for an earlier task",
-	}[f.Skipped]
-	if reason == "" { // of a newer version
-		reason = f.Skipped
-	}
-	if f.More > 0 {
-		reason += "; also " + plural(f.More, "earlier due time")
-	}
-	return reason
 }
 
 // changeJob runs, enables or disables a job.

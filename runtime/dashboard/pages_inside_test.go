@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/cron"
 )
 
@@ -38,19 +37,6 @@ func TestCronWords(t *testing.T) {
 		}
 		if got := cronWords(expr); got != want {
 			t.Errorf("%q: %q, want %q", expr, got, want)
-		}
-	}
-}
-
-func TestSkipWords(t *testing.T) {
-	for want, f := range map[string]af.Fire{
-		"":                                  {TaskID: "x"},
-		"no instance could fire it in time": {Skipped: af.SkippedMissed},
-		"an earlier task had not ended; also 2 earlier due times": {Skipped: af.SkippedOverlap, More: 2},
-		"new": {Skipped: "new"},
-	} {
-		if got := skipWords(f); got != want {
-			t.Errorf("%+v: %q, want %q", f, got, want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/cmd/af/internal/text"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
 	"github.com/afgen/afgen/runtime/admin/filter"
 )
 
@@ -180,27 +181,11 @@ func (c *invocation) fireTable(fires []af.Fire) *text.Table {
 		}
 		result := text.Cell{Text: "task " + f.TaskID}
 		if f.Skipped != "" {
-			result = text.Cell{Text: "skipped: " + skipReason(f), Style: text.Yellow}
+			result = text.Cell{Text: "skipped: " + admin.SkipReason(f), Style: text.Yellow}
 		}
 		t.Add(text.Of(f.Job), text.Of(due), text.Of(text.Time(f.At)), result)
 	}
 	return t
-}
-
-// skipReason returns why a due time was skipped, in words.
-func skipReason(f *af.Fire) string {
-	reason := map[string]string{
-		af.SkippedMissed:  "no instance could fire it in time",
-		af.SkippedOverlap: "an earlier task had not ended",
-		af.SkippedFull:    "too many due times already waited for an earlier task",
-	}[f.Skipped]
-	if reason == "" { // of a newer version
-		reason = f.Skipped
-	}
-	if f.More > 0 {
-		reason += "; also " + number(f.More, "earlier due time", "earlier due times")
-	}
-	return reason
 }
 
 // number returns a number with a noun.
