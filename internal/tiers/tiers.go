@@ -68,7 +68,8 @@ var shortened = only("cmd/af/internal/cli", "gen", "gen/emit", "gen/scan", "inte
 
 // sequential are the light packages whose tests start other programs, or check text: the race detector would find
 // nothing in them. make test-all runs them once, at full length and without it.
-var sequential = only("cmd/afgen", "golden", "internal/archtest", "internal/tiers", "templates")
+var sequential = only("cmd/af", "cmd/af/internal/oncall", "cmd/afgen", "golden", "internal/archtest", "internal/tiers",
+	"templates")
 
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {

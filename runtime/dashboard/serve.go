@@ -71,7 +71,7 @@ func Serve(app *af.App, cfg config.Config, opts ...Option) error {
 type Listener struct {
 	listener net.Listener
 	server   *http.Server
-	url      string
+	address  func() string // not the text, which has the token, so that printing a Listener does not reveal it
 }
 
 // Listen opens the address in cfg for the dashboard of any API. [Serve] documents who may do what. The caller must call
@@ -104,9 +104,13 @@ func Listen(api admin.API, cfg config.Dashboard, opts ...Option) (*Listener, err
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	l := &Listener{listener: listener, url: "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port)) + o.prefix + "/"}
-	if g.token != "" {
-		l.url += "?" + tokenField + "=" + g.token
+	l := &Listener{listener: listener}
+	l.address = func() string {
+		url := "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port)) + o.prefix + "/"
+		if g.token != "" {
+			url += "?" + tokenField + "=" + g.token
+		}
+		return url
 	}
 	l.server = &http.Server{
 		Handler: g, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
@@ -116,7 +120,7 @@ func Listen(api admin.API, cfg config.Dashboard, opts ...Option) (*Listener, err
 }
 
 // URL returns the address of the dashboard. If it may be changed, the address has the secret token.
-func (l *Listener) URL() string { return l.url }
+func (l *Listener) URL() string { return l.address() }
 
 // Serve serves until ctx ends, and then for at most a second, in which open pages are told. It returns nil if ctx has
 // ended it. It must be called once.

@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -41,6 +42,27 @@ func listen(t *testing.T, app *af.App, cfg config.Dashboard, opts ...dashboard.O
 		}
 	})
 	return l
+}
+
+// A program may log what it serves.
+func TestListenerPrintsNoToken(t *testing.T) {
+	l, err := dashboard.Listen(admin.New(nil), config.Dashboard{Listen: free, Write: true})
+	testkit.Must(t, err)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	testkit.Must(t, l.Serve(ended))
+	_, token, ok := strings.Cut(l.URL(), "token=")
+	if !ok {
+		t.Fatal(l.URL())
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		for _, v := range []any{l, *l} {
+			text := fmt.Sprintf(verb, v)
+			if strings.Contains(text, token) || strings.Contains(text, fmt.Sprintf("%x", token)) {
+				t.Errorf("%s prints %s", verb, text)
+			}
+		}
+	}
 }
 
 // browser returns a client that keeps cookies and follows redirects.
