@@ -26,6 +26,7 @@ var arrows = []row{
 	{"cmd/af/man", []string{"cmd/af/internal/cli"}, []string{"github.com/spf13/cobra"}},
 	{"cmd/af/internal/cli", []string{"cmd/af/internal/doctor", "cmd/af/internal/text", "runtime", "runtime/admin",
 		"runtime/admin/adminhttp", "runtime/admin/filter", "runtime/backend/auto", "runtime/backend/embedded",
+		"runtime/backend/servers",
 		"runtime/config", "runtime/dashboard", "internal/buildversion", "internal/signature", "internal/suggest"},
 		[]string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3",
 			"golang.org/x/term"}},

@@ -18,12 +18,16 @@ import (
 
 // Error codes of the server that have their own handling.
 const (
+	badValue             = 2
 	unauthorized         = 13
 	authenticationFailed = 18
 	exceededTimeLimit    = 50
 	objectTooLarge       = 10334
 	objectTooLargeToo    = 17419
 )
+
+// noSuchIndex is what the server says of an operation with the hint of an index that doesn't exist.
+const noSuchIndex = "hint provided does not correspond to an existing index"
 
 // transientCodes are codes of errors that pass: a server is starting or shutting down, a replica set has no primary or
 // a new one, or its members or routers can't reach each other.
@@ -82,6 +86,9 @@ func (c *Client) wrapError(ctx context.Context, err error, outcome backend.Outco
 		return wrap(backend.ErrPermissionDenied,
 			"the user needs the role readWrite on the database, or the one in docs/servers.md",
 			backend.OutcomeNotSent)
+	case hasCode(err, badValue) && strings.Contains(err.Error(), noSuchIndex):
+		return wrap(backend.ErrFailedPrecondition, "an index on tasks is missing, which each program creates when it starts; "+
+			"af doctor names it", backend.OutcomeNotSent)
 	case hasCode(err, objectTooLarge, objectTooLargeToo):
 		return wrap(backend.ErrResourceExhausted, "a task with its payload and result must fit into 16 MB",
 			backend.OutcomeNotSent)

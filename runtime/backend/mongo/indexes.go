@@ -8,6 +8,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // Filters and updates are built from these. An m is encoded with sorted keys, so that equal queries have equal bytes.
@@ -71,6 +73,31 @@ var indexes = []struct {
 	{"unfit", d{asc("unfit")}, true, false, nil},
 	{"open_set", d{asc("open_set")}, true, false, nil},
 	{"lost", d{asc("suspect.owner")}, true, false, nil},
+}
+
+// MissingIndexes returns the names of the indexes on tasks that don't exist, such as ones that an administrator has
+// dropped. If there is no collection of tasks yet, it returns none. It needs permission to listIndexes, which the role
+// read includes.
+func (c *Client) MissingIndexes(ctx context.Context) ([]string, error) {
+	ctx, done, err := c.begin(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
+	existing, err := c.tasks.Indexes().ListSpecifications(ctx)
+	if err != nil {
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
+	}
+	if len(existing) == 0 {
+		return nil, nil
+	}
+	var names []string
+	for _, x := range indexes {
+		if !slices.ContainsFunc(existing, func(s driver.IndexSpecification) bool { return s.Name == x.name }) {
+			names = append(names, x.name)
+		}
+	}
+	return names, nil
 }
 
 // createIndexes creates missing indexes. Several programs may do so concurrently.

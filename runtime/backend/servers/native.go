@@ -22,6 +22,19 @@ func Mongo(app interface{ Native() any }) (*driver.Database, error) {
 	return s.mongo.Mongo(), nil
 }
 
+// MissingIndexes returns the names of the indexes on tasks that don't exist in the database of an App. Without them lists
+// fail or claims are slow. Each program creates them when it starts, so that they are missing only if they were dropped,
+// or if all programs that have used the database are older than the App, and it was opened with af.Observer. The user
+// needs permission to listIndexes. app is an *af.App. If it runs on another backend, MissingIndexes returns
+// [backend.ErrUnimplemented].
+func MissingIndexes(ctx context.Context, app interface{ Native() any }) ([]string, error) {
+	s, ok := app.Native().(*session)
+	if !ok {
+		return nil, backend.NewError(backend.ErrUnimplemented, "servers.MissingIndexes: the App doesn't run on package servers")
+	}
+	return s.mongo.MissingIndexes(ctx)
+}
+
 // InTx calls fn in a MongoDB transaction on the App's database, so that tasks and the program's own documents change
 // together:
 //

@@ -198,6 +198,12 @@ func TestSubmitInTransaction(t *testing.T) {
 		if err := servers.InTx(ctx, alone, func(context.Context) error { return nil }); !errors.Is(err, af.ErrUnimplemented) {
 			t.Errorf("memory: %v", err)
 		}
+		if _, err := servers.MissingIndexes(ctx, alone); !errors.Is(err, af.ErrUnimplemented) {
+			t.Errorf("memory has indexes of MongoDB: %v", err)
+		}
+		if missing, err := servers.MissingIndexes(ctx, app); err != nil || len(missing) > 0 {
+			t.Errorf("missing indexes of a new database: %q, %v", missing, err)
+		}
 		must("", alone.Shutdown(ctx))(t)
 	})
 }

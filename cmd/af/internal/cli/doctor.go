@@ -9,13 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afgen/afgen/cmd/af/internal/doctor"
+	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
 const doctorLong = `Doctor checks the whole system and tells what is wrong and what helps: degraded modes,
 queues without workers, pauses and limits that were forgotten, workers that claim nothing,
 handlers that don't return, tasks that wait although slots are free, versions and contracts
-that differ, jobs that can't fire, skipped due times, clocks that differ, full disks, and the
-permissions of the embedded file.
+that differ, jobs that can't fire, skipped due times, clocks that differ, full disks, missing
+indexes of MongoDB, and the permissions of the embedded file.
 
 It changes nothing. Problems come first. A check is unknown if what it looks at can't be read.
 Exit code 1: there are problems.`
@@ -53,6 +54,9 @@ func (c *invocation) doctor(ctx context.Context, late time.Duration) error {
 		s.StoreTime = app.Now
 		if app.Health().Backend == "embedded" {
 			s.File = c.conn.name
+		}
+		if _, err := servers.Mongo(app); err == nil {
+			s.MissingIndexes = func(ctx context.Context) ([]string, error) { return servers.MissingIndexes(ctx, app) }
 		}
 	}
 	r, err := doctor.Examine(ctx, s)

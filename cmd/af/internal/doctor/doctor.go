@@ -24,6 +24,8 @@ type System struct {
 	File string
 	// StoreTime returns the time of the store's clock; nil if it is unknown.
 	StoreTime func(context.Context) (time.Time, error)
+	// MissingIndexes returns the names of the indexes that the store lacks; nil if it is unknown.
+	MissingIndexes func(context.Context) ([]string, error)
 	// Now returns the time of this machine's clock.
 	Now func() time.Time
 	// Late is for how long a task may be ready while slots are free.
@@ -81,6 +83,7 @@ var checks = []check{
 	{"fires", []part{partFires}, "no due time was skipped in the last hour", (*facts).skipped},
 	{"clocks", []part{partNodes, partClock}, "clocks agree", (*facts).clocks},
 	{"machines", []part{partNodes}, "disks and memory are not full", (*facts).full},
+	{"indexes", []part{partIndexes}, "no index of MongoDB is missing", (*facts).unindexed},
 	{"file", []part{partFile}, "the file is private and its disk is not full", (*facts).file},
 }
 
@@ -95,7 +98,7 @@ func Examine(ctx context.Context, s System) (Report, error) {
 	}
 	r := Report{Findings: []Finding{}}
 	for _, c := range checks {
-		if c.name == "file" && s.File == "" {
+		if c.name == "file" && s.File == "" || c.name == "indexes" && s.MissingIndexes == nil {
 			continue
 		}
 		r.add(c, f)

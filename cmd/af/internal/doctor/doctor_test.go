@@ -29,7 +29,8 @@ type system struct {
 	nodes     []af.Node
 	jobs      []af.Job
 	fires     []af.Fire
-	down      error // of instances, workers, services and nodes
+	missing   []string // indexes
+	down      error    // of instances, workers, services and nodes
 }
 
 func (s *system) Overview(context.Context) (admin.Overview, error) { return s.overview, nil }
@@ -111,7 +112,8 @@ func examine(t *testing.T, s *system, file string, clock time.Duration) Report {
 	t.Helper()
 	r, err := Examine(t.Context(), System{
 		API: s, File: file, Now: func() time.Time { return now }, Late: 5 * time.Minute,
-		StoreTime: func(context.Context) (time.Time, error) { return now.Add(clock), nil },
+		StoreTime:      func(context.Context) (time.Time, error) { return now.Add(clock), nil },
+		MissingIndexes: func(context.Context) ([]string, error) { return s.missing, s.down },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -216,6 +218,8 @@ func TestChecks(t *testing.T) {
 			"disk of machine web-a is 99 % full: 1.0 GiB free", "af nodes"},
 		{"machines", func(s *system) { s.nodes[0].MemoryUsed = 8<<30 - 1<<20 },
 			"memory of machine web-a is 99 % full", "af nodes"},
+		{"indexes", func(s *system) { s.missing = []string{"waiting", "list"} },
+			"MongoDB lacks indexes on tasks, without which lists fail or claims are slow: waiting, list", "Restart"},
 	} {
 		s := well()
 		test.change(s)
@@ -261,7 +265,8 @@ func TestUnknown(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"instances", "limits", "claims", "handlers", "versions", "contracts", "jobs", "clocks", "machines"}
+	want := []string{"instances", "limits", "claims", "handlers", "versions", "contracts", "jobs", "clocks", "machines",
+		"indexes"}
 	if d := cmp.Diff(want, unknown); d != "" || r.Unknown != len(want) || r.Problems != 1 {
 		t.Errorf("%d problems, unknown (- want):\n%s", r.Problems, d)
 	}

@@ -26,6 +26,7 @@ const (
 	partJobs      part = "the jobs"
 	partFires     part = "the fires of jobs"
 	partClock     part = "the clock of the store"
+	partIndexes   part = "the list of indexes"
 	partFile      part = "the file"
 )
 
@@ -45,6 +46,7 @@ type facts struct {
 	nodes     []af.Node
 	jobs      []af.Job
 	fires     []af.Fire // skipped, of the last hour, latest first
+	missing   []string  // indexes
 	embedded  fileFacts
 }
 
@@ -119,6 +121,10 @@ func gather(ctx context.Context, s System) *facts {
 		return p.Fires, p.Cursor, err
 	})
 	fail(partFires, err)
+	if s.MissingIndexes != nil {
+		f.missing, err = s.MissingIndexes(ctx)
+		fail(partIndexes, err)
+	}
 	if s.File != "" {
 		f.embedded, err = readFile(ctx, s.File)
 		fail(partFile, err)

@@ -248,6 +248,14 @@ func isFull(used, total uint64) bool {
 	return total > 0 && used <= total && float64(used) >= fullShare*float64(total)
 }
 
+func (f *facts) unindexed() (found []Finding) {
+	if len(f.missing) > 0 {
+		found = append(found, problem("Restart an instance: it creates missing indexes.",
+			"MongoDB lacks indexes on tasks, without which lists fail or claims are slow: %s", list(f.missing)))
+	}
+	return found
+}
+
 func (f *facts) file() (found []Finding) {
 	e := &f.embedded
 	if runtime.GOOS != "windows" { // whose files have other permissions
