@@ -24,6 +24,7 @@ import (
 //	Result            json.RawMessage        // the result of Run; nil unless Status is StatusSuccess
 //	Error             *TaskError             // of the last failure or the stop; nil after success
 //	Progress          json.RawMessage        // the last value given to Running.Progress
+//	Progressed        time.Time              // when it was given; zero if unknown
 //	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
 //	Instance          string                 // the instance that runs it, or whose attempt ended it; else ""
 //	IP                string                 // the address of Instance

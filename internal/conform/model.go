@@ -310,7 +310,7 @@ func (m *model) Progress(_ context.Context, id string, fence int64, progress jso
 	if t == nil || t.Status != backend.StatusRunning || t.Fence != fence {
 		return backend.NewError(backend.ErrAborted, "")
 	}
-	t.Progress = progress
+	t.Progress, t.Progressed = progress, time.Now().UTC()
 	return nil
 }
 

@@ -227,11 +227,17 @@ func progress(w *world) {
 	t := w.take(w.add(), "o")
 	w.must(w.Store.Progress(w.ctx(), t.ID, t.Fence, json.RawMessage(`{"at":1}`)))
 	want := t
-	want.Progress = json.RawMessage(`{"at":1}`)
-	w.same("noted", w.get(t.ID), want)
+	noted := w.get(t.ID)
+	want.Progress, want.Progressed = json.RawMessage(`{"at":1}`), noted.Progressed
+	w.same("noted", noted, want)
+	if d := noted.Progressed.Sub(t.Started); d < 0 || d > time.Minute {
+		w.Errorf("reported %v after the task started", d)
+	}
 	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence-1, json.RawMessage(`2`)), backend.ErrAborted)
 	w.settle(t, backend.StatusRetrying)
 	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence, json.RawMessage(`3`)), backend.ErrAborted)
-	w.same("the latest progress", w.get(t.ID).Progress, want.Progress)
+	latest := w.get(t.ID)
+	w.same("the latest progress", latest.Progress, want.Progress)
+	w.same("when it was reported", latest.Progressed, want.Progressed)
 	w.wantCode(w.Store.Progress(w.ctx(), "unknown", 1, json.RawMessage(`3`)), backend.ErrAborted)
 }

@@ -73,7 +73,9 @@ type Evidence struct {
 
 	Instance string          `json:"instance,omitempty"` // that runs the task
 	IP       string          `json:"ip,omitempty"`       // of Instance
-	Progress json.RawMessage `json:"progress,omitempty"` // that the handler reported last; when is unknown
+	Progress json.RawMessage `json:"progress,omitempty"` // that the handler reported last
+	// Progressed is when the handler reported Progress; zero if it is unknown.
+	Progressed time.Time `json:"progressed,omitzero"`
 	// LastBeat is when the last heartbeat of Instance was stored, and Expires when its lease ends unless another one
 	// follows. Both are by the store's clock.
 	LastBeat time.Time `json:"last_beat,omitzero"`

@@ -55,6 +55,9 @@ func (f *facts) running() Finding {
 	e := f.whereItRuns()
 	text := fmt.Sprintf("It runs on %s since %s, for %s", e.place(), clock(f.task.Started, f.now),
 		about(f.now.Sub(f.task.Started)))
+	if !e.Progressed.IsZero() && !e.Progressed.Before(f.task.Started) {
+		text += ", reported progress " + about(f.now.Sub(e.Progressed)) + " ago"
+	}
 	help := []string{"App.StopTask stops it."}
 	if f.task.Timeout > 0 {
 		e.Until = f.task.Started.Add(f.task.Timeout)
@@ -80,7 +83,7 @@ func (f *facts) running() Finding {
 func (f *facts) whereItRuns() Evidence {
 	t := &f.task
 	return Evidence{Since: t.Started, Instance: t.Instance, IP: t.IP, Attempt: t.Attempt, Attempts: attempts(t),
-		Progress: t.Progress, LastBeat: f.instance.LastBeat, Expires: f.instance.Expires}
+		Progress: t.Progress, Progressed: t.Progressed, LastBeat: f.instance.LastBeat, Expires: f.instance.Expires}
 }
 
 func (f *facts) uncommitted(_ *claimers) Finding {

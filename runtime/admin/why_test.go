@@ -161,6 +161,20 @@ func TestExplanationsAfterFaults(t *testing.T) {
 			time.Sleep(7 * time.Second)
 			want(t, app, id, "no heartbeat for ", admin.RuleRunning)
 		},
+		"progress": func(t *testing.T) {
+			app, q := start(t, memory.New(), func(ctx context.Context) error {
+				if err := af.TaskFrom(ctx).Progress(ctx, "half"); err != nil {
+					return err
+				}
+				return blocks(ctx)
+			})
+			id := submit(t, q)
+			time.Sleep(3 * time.Second)
+			f := want(t, app, id, "reported progress 3s ago", admin.RuleRunning)
+			if e := f.Evidence; string(e.Progress) != `"half"` || e.Progressed.IsZero() {
+				t.Errorf("%+v", e)
+			}
+		},
 		"timed_out": func(t *testing.T) {
 			done := make(chan struct{})
 			app, q := start(t, memory.New(), func(context.Context) error { <-done; return nil })

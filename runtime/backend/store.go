@@ -40,7 +40,7 @@ type Store interface {
 	// ErrFailedPrecondition if it has not ended.
 	MarkRetried(ctx context.Context, id, from, to string) (by string, err error)
 
-	// Progress sets the progress of a running task. The error is ErrAborted if the task doesn't run with this fence.
+	// Progress sets the progress of a running task, and when it was reported. The error is ErrAborted if the task doesn't run with this fence.
 	Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error
 
 	// Beat is an owner's heartbeat: it raises the owner's counter to count, and creates an unknown owner. The error is

@@ -47,6 +47,9 @@ type Task struct {
 
 	// Progress is the last progress that a running handler has reported.
 	Progress json.RawMessage `json:"progress,omitempty"`
+	// Progressed is when Progress was reported; zero without Progress, in a Head, and if a program stored it that is older
+	// than this field.
+	Progressed time.Time `json:"progressed,omitzero"`
 	// Log has the last log lines of the handler, of all attempts that have ended.
 	Log []string `json:"log,omitempty"`
 
@@ -114,10 +117,11 @@ type Task struct {
 }
 
 // Head returns the task without its large fields: Payload, Result, Progress, Log, Metadata, Attempts and the details of
-// Error.
+// Error. It has no Progressed either.
 func (t *Task) Head() Task {
 	h := *t
 	h.Payload, h.Result, h.Progress, h.Log, h.Metadata, h.Attempts = nil, nil, nil, nil, nil, nil
+	h.Progressed = time.Time{}
 	if t.Error != nil && t.Error.Details != nil {
 		h.Error = &TaskError{Code: t.Error.Code, Message: t.Error.Message}
 	}

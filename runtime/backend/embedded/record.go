@@ -46,9 +46,9 @@ const (
 	headRare = `'{"subtasks":' || ifnull(subtasks, 'null') || ',"allow":' || ifnull(allow, 'null') ||
 		',"suspect":' || ifnull(suspect, 'null') || ',"retries":' || ifnull(retries, 'null')`
 
-	taskColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries, error_details, metadata)
-		IS NOT NULL THEN ` + headRare + ` || ',"details":' || ifnull(error_details, 'null') || ',"metadata":' ||
-		ifnull(metadata, 'null') || '}' END, progress, result, log, payload, ended_by, attempts `
+	taskColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries, error_details, metadata,
+		progressed) IS NOT NULL THEN ` + headRare + ` || ',"details":' || ifnull(error_details, 'null') || ',"metadata":' ||
+		ifnull(metadata, 'null') || ',"progressed":' || ifnull(progressed, 0) || '}' END, progress, result, log, payload, ended_by, attempts `
 	headColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries) IS NOT NULL THEN ` + headRare +
 		` || '}' END, NULL, NULL, NULL, NULL, 0, NULL `
 
@@ -58,12 +58,13 @@ const (
 
 // rareColumns are the columns that are read as one JSON object.
 type rareColumns struct {
-	Subtasks *backend.SubtaskCounts `json:"subtasks"`
-	Allow    []string               `json:"allow"`
-	Suspect  *backend.Suspect       `json:"suspect"`
-	Retries  *int                   `json:"retries"`
-	Details  []backend.ErrorDetail  `json:"details"`
-	Metadata map[string]string      `json:"metadata"`
+	Subtasks   *backend.SubtaskCounts `json:"subtasks"`
+	Allow      []string               `json:"allow"`
+	Suspect    *backend.Suspect       `json:"suspect"`
+	Retries    *int                   `json:"retries"`
+	Details    []backend.ErrorDetail  `json:"details"`
+	Metadata   map[string]string      `json:"metadata"`
+	Progressed int64                  `json:"progressed"`
 }
 
 // A record is a task and its row.
@@ -129,6 +130,7 @@ func (r *record) setRare(text string) error {
 		return backend.Errorf(backend.ErrDataLoss, "decoding task %q: %w", r.ID, err)
 	}
 	r.Subtasks, r.Allow, r.Suspect, r.Retries, r.Metadata = c.Subtasks, c.Allow, c.Suspect, c.Retries, c.Metadata
+	r.Progressed = instant.Time(c.Progressed)
 	if r.Error != nil {
 		r.Error.Details = c.Details
 	}

@@ -131,8 +131,8 @@ func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, e
 // Progress implements backend.Store.
 func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
 	return change(ctx, s.db.writer, func(tx *tx) error {
-		n, err := tx.execCount("UPDATE task SET progress = ? WHERE id = ? AND status = 2 AND fence = ?", blob(progress), id,
-			fence)
+		n, err := tx.execCount(`UPDATE task SET progress = ?, progressed = ? WHERE id = ? AND status = 2 AND fence = ?`,
+			blob(progress), instant.Of(s.db.now()), id, fence)
 		if n == 0 && err == nil {
 			err = backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence)
 		}

@@ -262,6 +262,6 @@ func (s *store) Progress(ctx context.Context, id string, fence int64, progress j
 	if r == nil || r.Status != backend.StatusRunning || r.Fence != fence {
 		return backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence)
 	}
-	r.Progress = progress
+	r.Progress, r.Progressed = progress, s.now().wall
 	return nil
 }

@@ -28,6 +28,7 @@ type document struct {
 	Result            []byte    `bson:"result,omitempty"`
 	Error             *failure  `bson:"error,omitempty"`
 	Progress          []byte    `bson:"progress,omitempty"`
+	Progressed        int64     `bson:"progressed,omitempty"`
 	Log               []string  `bson:"log,omitempty"`
 	Attempt           int       `bson:"attempt"`
 	Attempts          []attempt `bson:"attempts,omitempty"` // without the one that runs or has ended the task
@@ -242,8 +243,8 @@ func isFinal(status string) bool { return backend.Status(status).Final() }
 func (x *document) task() backend.Task {
 	t := backend.Task{
 		ID: x.ID, Queue: x.Queue, Status: backend.Status(x.Status), Weight: x.Weight, Payload: x.Payload,
-		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes,
-		Fence: x.Fence,
+		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Progressed: instant.Time(x.Progressed),
+		Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf,
 		UniqueKey: x.UniqueKey,
 		Log:       x.Log, Trace: x.Trace, Retries: x.Retries, Metadata: x.Metadata, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created),

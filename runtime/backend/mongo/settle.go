@@ -271,7 +271,7 @@ func (s *store) Progress(ctx context.Context, id string, fence int64, progress j
 		return err
 	}
 	r, err := s.tasks.UpdateOne(ctx, m{"_id": id, "fence": fence, "status": string(backend.StatusRunning)},
-		m{"$set": m{"progress": []byte(progress)}})
+		m{"$set": m{"progress": []byte(progress), "progressed": s.clock.now()}})
 	if err != nil {
 		return s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}

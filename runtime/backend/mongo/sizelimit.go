@@ -39,7 +39,7 @@ func (c *Client) dropProgress(ctx context.Context, ids []string) (dropped bool, 
 		if len(found) == 0 || len(found[0].Progress) <= maxKeptProgress {
 			continue
 		}
-		if _, err := c.tasks.UpdateOne(ctx, m{"_id": id}, m{"$unset": m{"progress": ""}}); err != nil {
+		if _, err := c.tasks.UpdateOne(ctx, m{"_id": id}, m{"$unset": m{"progress": "", "progressed": ""}}); err != nil {
 			return dropped, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 		c.config.Logger.Warn("dropped a task's progress: its document is full", "task", id, "bytes", len(found[0].Progress))

@@ -92,6 +92,7 @@ func (c *invocation) taskDetails(t *admin.Task) *details {
 		d.add("due", c.when(t.RunAt))
 	}
 	d.add("started", c.when(t.Started))
+	d.add("progress", c.when(t.Progressed))
 	d.add("ended", c.when(t.Ended))
 	if took := took(&t.Task, c.Now()); took > 0 {
 		d.add("took", text.Duration(took))

@@ -15,6 +15,7 @@ func aFailure() admin.Task {
 	t := failedTask(theTask, "resize", 2*time.Hour, af.ErrUnavailable, "the image server does not answer within 10 seconds")
 	t.Payload = json.RawMessage(`{"image":"a.png","sizes":[100,200],"user":{"id":7},"tags":[]}`)
 	t.Progress = json.RawMessage(`{"done":1}`)
+	t.Progressed = ago(121 * time.Minute)
 	t.Fingerprint, t.UniqueKey, t.Source = "9f2c61d0", "resize-a.png", "2JB7ESTFX4XJHNQKYDRXW3BBBB"
 	t.RetriedBy, t.Trace = "2JB7ESTFX4XJHNQKYDRXW3CCCC", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	t.RunAt, t.Deadline, t.Timeout = ago(90*time.Minute), now.Add(time.Hour), 10*time.Second

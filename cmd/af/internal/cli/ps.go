@@ -84,7 +84,7 @@ func heads(tasks []af.Task) []af.Task {
 	short := make([]af.Task, len(tasks))
 	for i := range tasks {
 		short[i] = tasks[i].Head()
-		short[i].Progress = tasks[i].Progress
+		short[i].Progress, short[i].Progressed = tasks[i].Progress, tasks[i].Progressed
 	}
 	return short
 }
@@ -96,7 +96,8 @@ func (c *invocation) taskTable(tasks []af.Task) *text.Table {
 		text.Column{Title: "INSTANCE", Wide: true}, text.Column{Title: "RUNNING", Right: true},
 		text.Column{Title: "STARTED", Wide: true}, text.Column{Title: "ATTEMPT", Right: true},
 		text.Column{Title: "WEIGHT", Right: true, Wide: true}, text.Column{Title: "SOURCE", Wide: true},
-		text.Column{Title: "PROGRESS", Cut: true}, text.Column{Title: "STATE"},
+		text.Column{Title: "PROGRESS", Cut: true}, text.Column{Title: "REPORTED", Right: true, Wide: true},
+		text.Column{Title: "STATE"},
 	)
 	for i := range tasks {
 		k := &tasks[i]
@@ -109,7 +110,7 @@ func (c *invocation) taskTable(tasks []af.Task) *text.Table {
 		}
 		t.Add(text.Of(k.ID), text.Of(k.Queue), text.Of(k.IP), text.Of(k.Instance), text.Of(text.Since(k.Started, c.Now())),
 			text.Of(text.Time(k.Started)), text.Of(fmt.Sprint(k.Attempt)), text.Of(fmt.Sprint(k.Weight)),
-			text.Of(k.Source), text.Of(jsonText(k.Progress)), state)
+			text.Of(k.Source), text.Of(jsonText(k.Progress)), text.Of(text.Since(k.Progressed, c.Now())), state)
 	}
 	return t
 }

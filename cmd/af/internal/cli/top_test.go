@@ -70,6 +70,7 @@ func nightAPI() *liveAPI {
 	hung.Stopping = true
 	failed := af.Task{ID: testTaskID(9), Queue: "mail", Status: af.StatusFailed, Attempt: 3, Ended: ago(20 * time.Second),
 		Error: &af.TaskError{Code: af.ErrUnavailable, Message: "the mail server\nis down \u202e"}}
+	hung.Progress, hung.Progressed = json.RawMessage(`"page 7"`), ago(4*time.Hour)
 	return &liveAPI{
 		overview: func() (admin.Overview, error) { return nightOverview(), nil },
 		tasks: []af.Task{running(3, "mail", 3*time.Second, `"sending 日本語"`), hung,

@@ -142,6 +142,7 @@ func (c *invocation) addEvidence(d *details, v *admin.Evidence) {
 	}
 	if len(v.Progress) > 0 {
 		d.add("progress", text.Shorten(text.Clean(jsonText(v.Progress)), 200))
+		d.add("reported", c.when(v.Progressed))
 	}
 	if v.Code != "" {
 		d.add("error", string(v.Code)+": "+v.Message)

@@ -126,7 +126,7 @@ func TestAllEvidenceIsShown(t *testing.T) {
 		Conditions: []af.Condition{{Name: "condition"}}, By: "by", Reason: "reason",
 		Workers: []admin.Place{{Instance: "worker", Refusal: "refusal"}}, Served: now, Version: "version",
 		Allow: []string{"allow"}, Slots: 3, Taken: 2, Oldest: now, Ahead: &af.Count{N: 4}, PerMinute: 5.5, Losses: 6,
-		Crashes: 7, MaxCrashes: 8, LastBeat: now, Expires: now,
+		Crashes: 7, MaxCrashes: 8, LastBeat: now, Expires: now, Progressed: now,
 	}
 	c := &invocation{Environment: Environment{Now: func() time.Time { return now }}}
 	rendered := func(e admin.Evidence) string {
