@@ -29,7 +29,7 @@ var arrows = []row{
 		"runtime/backend/servers",
 		"runtime/config", "runtime/dashboard", "internal/buildversion", "internal/signature", "internal/suggest"},
 		[]string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/schollz/progressbar/v3",
-			"golang.org/x/term"}},
+			"golang.org/x/term", "golang.org/x/sys"}},
 	{"cmd/af/internal/oncall", []string{"cmd/af/internal/cli", "cmd/af/internal/text", "runtime", "runtime/admin",
 		"runtime/admin/adminhttp"}, nil},
 	{"cmd/af/internal/doctor", []string{"cmd/af/internal/text", "runtime", "runtime/admin"},

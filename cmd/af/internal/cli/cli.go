@@ -57,19 +57,32 @@ type Environment struct {
 
 // System returns the environment of this process. Colors are used on terminals, unless NO_COLOR is set or TERM is dumb.
 func System() Environment {
+	getenv := os.Getenv
 	printer := func(f *os.File) text.Printer {
 		p := text.Printer{Writer: f}
 		if p.Terminal = term.IsTerminal(int(f.Fd())); p.Terminal {
 			p.Width, _, _ = term.GetSize(int(f.Fd())) // 0 if it is unknown: nothing is cut
-			p.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+			if !understandsEscapes(f) {
+				getenv = dumb
+			}
+			p.Color = os.Getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 		}
 		return p
 	}
+	stdout, stderr := printer(os.Stdout), printer(os.Stderr)
 	return Environment{
 		Screen: processScreen(),
-		In:     os.Stdin, Out: printer(os.Stdout), Err: printer(os.Stderr), Prompt: term.IsTerminal(int(os.Stdin.Fd())),
-		Getenv: os.Getenv, Now: time.Now,
+		In:     os.Stdin, Out: stdout, Err: stderr, Prompt: term.IsTerminal(int(os.Stdin.Fd())),
+		Getenv: getenv, Now: time.Now,
 	}
+}
+
+// dumb is os.Getenv for a terminal that understands no escape sequences, whatever TERM says.
+func dumb(name string) string {
+	if name == "TERM" {
+		return "dumb"
+	}
+	return os.Getenv(name)
 }
 
 // An invocation is one run of the command.
