@@ -56,8 +56,8 @@ type chart struct {
 	SVG    template.HTML
 	Most   string // the label of the highest value
 	Half   string
-	Begin  string
-	Middle string
+	Begin  template.HTML
+	Middle template.HTML
 	Legend []legend
 	Empty  string // why there is nothing to see
 }
@@ -180,9 +180,19 @@ func (c *chart) times(points []af.HistoryPoint) {
 	if len(points) == 0 {
 		return
 	}
+	first, middle := points[0].Start, points[len(points)/2].Start
 	layout := "15:04"
-	c.Begin = points[0].Start.UTC().Format(layout)
-	c.Middle = points[len(points)/2].Start.UTC().Format(layout)
+	if middle.Sub(first) > 24*time.Hour {
+		layout = time.DateOnly
+	}
+	c.Begin, c.Middle = axisTime(first, layout), axisTime(middle, layout)
+}
+
+// axisTime returns a time below a chart. The script shows it in the zone of the viewer, in the same layout.
+func axisTime(t time.Time, layout string) template.HTML {
+	t = t.UTC()
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" data-at="%s">%s</time>`, t.Format(time.RFC3339),
+		layout, t.Format(layout)))
 }
 
 func label(start time.Time, step time.Duration) string {

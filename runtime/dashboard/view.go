@@ -71,7 +71,7 @@ func (v *viewer) Clock(t time.Time) template.HTML {
 	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
 		layout = "15:04:05"
 	}
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s" data-at>%s</time>`,
 		t.Format(time.RFC3339Nano), absolute(t), t.Format(layout)))
 }
 
