@@ -3,6 +3,7 @@ package dashboard
 import (
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,20 @@ func throughput(title string, points []af.HistoryPoint, step time.Duration) char
 
 // waits returns a chart of how long tasks have waited: the median and the slowest percent.
 func waits(title string, points []af.HistoryPoint, step time.Duration) chart {
+	return durations(title, "No task has started in this time.", "started", points, step)
+}
+
+// runs returns a chart of how long attempts have run.
+func runs(title string, points []af.HistoryPoint, step time.Duration) chart {
+	points = slices.Clone(points)
+	for i := range points {
+		points[i].Wait = points[i].Run
+	}
+	return durations(title, "No attempt has ended in this time.", "ended", points, step)
+}
+
+// durations draws the waits of points.
+func durations(title, empty, verb string, points []af.HistoryPoint, step time.Duration) chart {
 	c := chart{Title: title, Legend: []legend{{"running", "median"}, {"pending", "99th percentile"}}}
 	c.times(points)
 	most := time.Duration(0)
@@ -123,7 +138,7 @@ func waits(title string, points []af.HistoryPoint, step time.Duration) chart {
 		most = max(most, points[i].Wait.P99)
 	}
 	if most == 0 {
-		c.Empty = "No task has started in this time."
+		c.Empty = empty
 		most = time.Second
 	}
 	top := niceSpan(most)
@@ -157,8 +172,8 @@ func waits(title string, points []af.HistoryPoint, step time.Duration) chart {
 	}
 	for i := range points {
 		p := &points[i]
-		fmt.Fprintf(&b, `<g class="bar"><title>%s: %s started, median %s, 99th percentile %s, longest %s</title>`+
-			`<rect class="hit" x="%.0f" y="0" width="%.0f" height="%.0f"/></g>`, label(p.Start, step), number(p.Wait.Count),
+		fmt.Fprintf(&b, `<g class="bar"><title>%s: %s %s, median %s, 99th percentile %s, longest %s</title>`+
+			`<rect class="hit" x="%.0f" y="0" width="%.0f" height="%.0f"/></g>`, label(p.Start, step), number(p.Wait.Count), verb,
 			took(p.Wait.P50), took(p.Wait.P99), took(p.Wait.Max), float64(i)*barWidth, barWidth, chartHeight)
 	}
 	b.WriteString(`</svg>`)

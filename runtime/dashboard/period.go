@@ -41,7 +41,7 @@ func (p period) query(queue string, now time.Time) af.HistoryQuery {
 // charts returns the charts of the period.
 func (p period) charts(points []af.HistoryPoint) []chart {
 	return []chart{throughput("Tasks "+p.Per+", "+p.Name, points, p.step),
-		waits("Wait before a start, "+p.Name, points, p.step)}
+		waits("Wait before a start, "+p.Name, points, p.step), runs("Duration of attempts, "+p.Name, points, p.step)}
 }
 
 // Periods returns the links that choose a period on a page.
