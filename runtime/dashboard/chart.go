@@ -173,8 +173,8 @@ func durations(title, empty, verb string, points []af.HistoryPoint, step time.Du
 	for i := range points {
 		p := &points[i]
 		fmt.Fprintf(&b, `<g class="bar"><title>%s: %s %s, median %s, 99th percentile %s, longest %s</title>`+
-			`<rect class="hit" x="%.0f" y="0" width="%.0f" height="%.0f"/></g>`, label(p.Start, step), number(p.Wait.Count), verb,
-			took(p.Wait.P50), took(p.Wait.P99), took(p.Wait.Max), float64(i)*barWidth, barWidth, chartHeight)
+			`<rect class="hit" x="%.0f" y="0" width="%.0f" height="%.0f"/></g>`, label(p.Start, step), number(p.Wait.Count),
+			verb, took(p.Wait.P50), took(p.Wait.P99), took(p.Wait.Max), float64(i)*barWidth, barWidth, chartHeight)
 	}
 	b.WriteString(`</svg>`)
 	c.SVG = template.HTML(b.String())

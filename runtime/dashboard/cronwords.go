@@ -104,7 +104,8 @@ func stepWords(field string, whole int, unit string) string {
 
 // dayWords returns the words of the days of an expression, or "".
 func dayWords(day, month, weekday string) string {
-	days, months, weekdays := cronParts(day, 31, nil), cronParts(month, 12, monthNames), cronParts(weekday, 7, weekdayNames)
+	days, months := cronParts(day, 31, nil), cronParts(month, 12, monthNames)
+	weekdays := cronParts(weekday, 7, weekdayNames)
 	if day != "*" && days == nil || month != "*" && months == nil || weekday != "*" && weekdays == nil {
 		return ""
 	}

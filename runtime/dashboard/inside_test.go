@@ -127,7 +127,9 @@ func TestCharts(t *testing.T) {
 	for i := range 6 {
 		p := af.HistoryPoint{Start: begin.Add(time.Duration(i) * time.Minute)}
 		if i != 3 {
-			p.Succeeded, p.Failed, p.Retried = int64(i*37), int64(i%2), int64(i%3)
+			p.Succeeded, p.Failed, p.Retried, p.Submitted = int64(i*37), int64(i%2), int64(i%3), 100
+			p.Run = af.Distribution{Count: int64(i), P50: time.Duration(i) * time.Second, P99: 9 * time.Second,
+				Max: 9 * time.Second}
 			p.Wait = af.Distribution{Count: int64(i + 1), P50: time.Duration(i) * time.Millisecond,
 				P99: time.Duration(i) * 90 * time.Millisecond}
 		}
@@ -141,6 +143,8 @@ func TestCharts(t *testing.T) {
 		"throughput": string(throughput("Tasks", points, time.Minute).SVG),
 		"nothing":    string(throughput("Tasks", points[:1], time.Hour).SVG),
 		"waits":      string(waits("Waits", points, time.Minute).SVG),
+		"runs":       string(runs("Runs", points, time.Minute).SVG),
+		"flow":       string(flow("Flow", points, time.Minute).SVG),
 		"strip":      string(strip(&task, begin.Add(30*time.Minute))),
 	} {
 		got = strings.ReplaceAll(got, "><", ">\n<") + "\n"

@@ -1,7 +1,10 @@
 package dashboard
 
 import (
+	"fmt"
+	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
@@ -41,7 +44,48 @@ func (p period) query(queue string, now time.Time) af.HistoryQuery {
 // charts returns the charts of the period.
 func (p period) charts(points []af.HistoryPoint) []chart {
 	return []chart{throughput("Tasks "+p.Per+", "+p.Name, points, p.step),
-		waits("Wait before a start, "+p.Name, points, p.step), runs("Duration of attempts, "+p.Name, points, p.step)}
+		waits("Wait before a start, "+p.Name, points, p.step), runs("Duration of attempts, "+p.Name, points, p.step),
+		flow("New and ended tasks "+p.Per+", "+p.Name, points, p.step)}
+}
+
+// flow returns a chart of how many tasks were submitted and how many ended: between the lines, tasks pile up.
+func flow(title string, points []af.HistoryPoint, step time.Duration) chart {
+	c := chart{Title: title, Legend: []legend{{"pending", "new"}, {"running", "ended"}}}
+	c.times(points)
+	submitted := func(p *af.HistoryPoint) int64 { return p.Submitted }
+	ended := func(p *af.HistoryPoint) int64 { return p.Succeeded + p.Failed + p.Stopped }
+	most := int64(0)
+	for i := range points {
+		most = max(most, submitted(&points[i]), ended(&points[i]))
+	}
+	if most == 0 {
+		c.Empty = "No task was submitted or has ended in this time."
+		most = 1
+	}
+	top := nice(most)
+	c.Most, c.Half = number(top), halfOf(top)
+	var b strings.Builder
+	begin(&b, len(points), title)
+	for _, line := range []struct {
+		class string
+		of    func(*af.HistoryPoint) int64
+	}{{"pending", submitted}, {"running", ended}} {
+		fmt.Fprintf(&b, `<path class="line g-%s" d="M`, line.class)
+		for i := range points {
+			y := chartHeight - float64(line.of(&points[i]))/float64(top)*chartHeight
+			fmt.Fprintf(&b, " %.0f %.2f", (float64(i)+.5)*barWidth, y)
+		}
+		b.WriteString(`"/>`)
+	}
+	for i := range points {
+		p := &points[i]
+		fmt.Fprintf(&b, `<g class="bar"><title>%s: %s submitted, %s ended</title><rect class="hit" x="%.0f" y="0" `+
+			`width="%.0f" height="%.0f"/></g>`, label(p.Start, step), number(submitted(p)), number(ended(p)),
+			float64(i)*barWidth, barWidth, chartHeight)
+	}
+	b.WriteString(`</svg>`)
+	c.SVG = template.HTML(b.String())
+	return c
 }
 
 // Periods returns the links that choose a period on a page.

@@ -54,8 +54,8 @@ func TestPeriods(t *testing.T) {
 		if status != http.StatusOK {
 			t.Fatalf("%s: %d %s", tt.query, status, page)
 		}
-		contains(t, tt.query, page, tt.chart, tt.errors, "Duration of attempts", "data_loss", `href="?for=7d"`)
-		if bars := strings.Count(page, `<g class="bar">`); tt.query == "?for=7d" && bars != 3*7*24 {
+		contains(t, tt.query, page, tt.chart, tt.errors, "Duration of attempts", "New and ended tasks", "data_loss", `href="?for=7d"`)
+		if bars := strings.Count(page, `<g class="bar">`); tt.query == "?for=7d" && bars != 4*7*24 {
 			t.Errorf("%d bars", bars)
 		}
 	}
