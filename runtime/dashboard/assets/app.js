@@ -11,6 +11,7 @@
 
   const $ = (sel, from = document) => from.querySelector(sel);
   const $$ = (sel, from = document) => [...from.querySelectorAll(sel)];
+  function make(tag, text, name = '') { const el = document.createElement(tag); el.textContent = text; el.className = name; return el; }
 
   // ---- Relative times, as relative() in view.go has them.
   const span = (s) => s < 60 ? Math.floor(s) + ' s' : s < 3600 ? Math.floor(s / 60) + ' min'
@@ -28,7 +29,10 @@
     return day === stamp(Date.now()).slice(0, 10) ? time : day + ' ' + time;
   }
   const setText = (el, text) => { if (el.textContent !== text) el.textContent = text; };
-  const retime = () => $$('time[data-rel], time[data-at]').forEach((el) => setText(el, timed(el)));
+  function retime() {
+    $$('time').forEach((el) => setText(el, timed(el)));
+    $$('[data-zone]').forEach((el) => setText(el, zone === 'local' ? zone : 'UTC'));
+  }
   function showZone() {
     $$('[data-times]').forEach((el) => {
       el.hidden = false;
@@ -38,7 +42,11 @@
     });
     retime();
   }
-  function nextZone() { zone = zones[(zones.indexOf(zone) + 1) % 3]; store.set('times', zone); showZone(); }
+  function nextZone() {
+    zone = zones[(zones.indexOf(zone) + 1) % 3];
+    store.set('times', zone);
+    showZone();
+  }
 
   // ---- Patching: what the server rendered anew replaces what differs. Focus, selections, what is open and what was
   // typed stay, because nodes that are the same are not touched.
@@ -220,12 +228,8 @@
       const bottom = el.scrollHeight - el.scrollTop - el.clientHeight < 40;
       if (!el.hasAttribute('data-following')) { el.replaceChildren(); el.setAttribute('data-following', ''); } // it begins with the stored lines
       if (mark) mark.hidden = false;
-      for (const line of JSON.parse(m.data)) {
-        const span = document.createElement('span');
-        span.className = /level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l';
-        span.textContent = line + '\n';
-        el.append(span);
-      }
+      el.append(...JSON.parse(m.data).map((line) =>
+        make('span', line + '\n', /level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l')));
       while (el.childElementCount > 2000) el.firstElementChild.remove();
       if (bottom) el.scrollTop = el.scrollHeight;
     };
@@ -236,8 +240,7 @@
   // ---- What the pages have
   function copy(text) {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
-    const area = document.createElement('textarea'); // over HTTP on another host, browsers have no clipboard
-    area.value = text;
+    const area = make('textarea', text); // over HTTP on another host, browsers have no clipboard
     document.body.append(area);
     area.select();
     const done = document.execCommand('copy');
@@ -247,18 +250,15 @@
   // Filters that the viewer saves, in this browser.
   function saved() {
     const list = $('#saved'), save = $('[data-save]'), name = 'filters ' + location.pathname;
-    if (!list || !save) return;
+    if (!list) return;
     const line = $('form[role=search] input').defaultValue.trim();
     let lines = [];
-    try { lines = JSON.parse(store.get(name)).filter((l) => typeof l === 'string'); } catch { /* none, or not ours */ }
+    try { lines = JSON.parse(store.get(name)) || []; } catch { /* not ours */ }
     const show = () => {
       list.hidden = !lines.length;
       list.replaceChildren(...lines.map((l) => {
-        const a = document.createElement('a');
-        a.className = 'pill mono';
+        const a = make('a', l, 'pill mono');
         a.href = '?q=' + encodeURIComponent(l);
-        a.textContent = l;
-        if (l === line) a.setAttribute('aria-current', 'true');
         return a;
       }));
       save.hidden = !line;
@@ -358,7 +358,23 @@
     });
   }
 
+  // ---- What a part of a chart stands for, at once and also when it is touched: browsers show titles late or never.
+  const tip = make('div', '', 'tip');
+  function explain(e) {
+    const part = e.target.closest && e.target.closest('.bar'), title = part && $('title', part);
+    if (title) { part.dataset.tip = title.textContent; title.remove(); } // so that it is not shown twice
+    if (!part || !part.dataset.tip) { tip.remove(); return; }
+    const [, when, rest] = /^(.*?): (.*)$/.exec(part.dataset.tip) || ['', part.dataset.tip, ''];
+    tip.replaceChildren(make('b', when), ...rest.split(', ').filter((line) => !line.startsWith('0 ')).map((line) => make('p', line)));
+    document.body.append(tip);
+    const at = part.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = tip;
+    tip.style.left = (at.right + w + 10 < innerWidth ? at.right + 6 : Math.max(at.left - w - 6, 4)) + 'px';
+    tip.style.top = Math.max(4, Math.min(at.top, innerHeight - h - 4)) + 'px';
+  }
+
   document.addEventListener('DOMContentLoaded', () => {
+    document.addEventListener('pointerover', explain);
+    addEventListener('scroll', () => tip.remove(), { passive: true });
     const toggle = $('[data-theme-toggle]');
     if (toggle) {
       toggle.hidden = false;
