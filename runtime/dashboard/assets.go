@@ -1,11 +1,13 @@
 package dashboard
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"html/template"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -36,6 +38,7 @@ func loadAssets() map[string]file {
 		if err != nil {
 			panic(err)
 		}
+		body = lean(body)
 		sum := sha256.Sum256(body)
 		f := file{body: body, version: hex.EncodeToString(sum[:6])}
 		switch {
@@ -49,6 +52,20 @@ func loadAssets() map[string]file {
 		all[e.Name()] = f
 	}
 	return all
+}
+
+var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
+
+// lean returns a script or a style sheet without comments and indentation, which browsers need not load. The script has
+// no text of several lines.
+func lean(body []byte) []byte {
+	var b bytes.Buffer
+	for line := range bytes.Lines(cssComment.ReplaceAll(body, nil)) {
+		if line = bytes.TrimLeft(line, " "); len(line) > 1 && !bytes.HasPrefix(line, []byte("//")) {
+			b.Write(line)
+		}
+	}
+	return b.Bytes()
 }
 
 // asset serves an embedded file. Its address has its version, so that browsers may keep it for ever.

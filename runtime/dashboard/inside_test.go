@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -35,6 +36,19 @@ func TestSizes(t *testing.T) {
 	}
 	if all > 60_000 {
 		t.Errorf("the assets have %d bytes", all)
+	}
+}
+
+func TestLean(t *testing.T) {
+	const css, js = "/* a\n b */\na { b: c;\n  d: e } /* f */\n\n", "// a\n(() => {\n    // b\n  const c = '//d'; // e\n})();"
+	if got := string(lean([]byte(css))); got != "a { b: c;\nd: e } \n" {
+		t.Errorf("%q", got)
+	}
+	if got := string(lean([]byte(js))); got != "(() => {\nconst c = '//d'; // e\n})();" {
+		t.Errorf("%q", got)
+	}
+	if bytes.ContainsRune(assets["app.js"].body, '`') {
+		t.Error("the script may have a text of several lines, in which lean must not change anything")
 	}
 }
 
