@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -59,13 +58,13 @@ var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
 // lean returns a script or a style sheet without comments and indentation, which browsers need not load. The script has
 // no text of several lines.
 func lean(body []byte) []byte {
-	var b bytes.Buffer
-	for line := range bytes.Lines(cssComment.ReplaceAll(body, nil)) {
-		if line = bytes.TrimLeft(line, " "); len(line) > 1 && !bytes.HasPrefix(line, []byte("//")) {
-			b.Write(line)
+	var b strings.Builder
+	for line := range strings.Lines(cssComment.ReplaceAllString(string(body), "")) {
+		if line = strings.TrimLeft(line, " "); len(line) > 1 && !strings.HasPrefix(line, "//") {
+			b.WriteString(line)
 		}
 	}
-	return b.Bytes()
+	return []byte(b.String())
 }
 
 // asset serves an embedded file. Its address has its version, so that browsers may keep it for ever.

@@ -48,10 +48,6 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	var err error
 	if p.Line != "" {
 		if q, err = filter.Parse(p.Line, v.now); err != nil {
-			if _, e := v.api.Task(r.Context(), p.Line); e == nil { // what was pasted is the id of a task
-				http.Redirect(w, r, s.link("tasks", p.Line), http.StatusSeeOther)
-				return nil
-			}
 			p.Bad, status = messageOf(err), http.StatusBadRequest
 		}
 	}
@@ -63,6 +59,9 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 			}
 			p.Bad, status = messageOf(err), http.StatusBadRequest
 		}
+	} else if _, e := v.api.Task(r.Context(), p.Line); e == nil { // what was pasted is the id of a task
+		http.Redirect(w, r, s.link("tasks", p.Line), http.StatusSeeOther)
+		return nil
 	}
 	list := func(values url.Values) string { return s.link("tasks") + "?" + values.Encode() }
 	if q.Cursor != "" {
