@@ -145,7 +145,7 @@ func waits(title string, points []af.HistoryPoint, step time.Duration) chart {
 			}
 			x := float64(i)*barWidth + barWidth/2
 			if !drawn { // a short line shows a point without neighbors
-				path += fmt.Sprintf("M%.1f %.2fh.1", x-0.1, y(line.of(&points[i].Wait)))
+				path += fmt.Sprintf("M%.1f %.2f", x-barWidth/2, y(line.of(&points[i].Wait)))
 			}
 			path += fmt.Sprintf("L%.1f %.2f", x, y(line.of(&points[i].Wait)))
 			drawn = true

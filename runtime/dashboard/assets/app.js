@@ -179,6 +179,16 @@
   }
 
   // ---- Logs of running attempts
+  function logLine(line) { // as LogLine in view.go
+    const make = (kind, text) => { const s = document.createElement('span'); s.className = kind; s.textContent = text; return s; };
+    const m = /^time=(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?)\S*) level=(\S+) msg=("(?:[^"\\]|\\.)*"|\S*)([^]*)$/.exec(line);
+    const el = make(/level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l', m ? '' : line + '\n');
+    if (!m) return el;
+    const msg = m[4][0] === '"' && !m[4].includes('\\') ? m[4].slice(1, -1) : m[4];
+    el.append(make('l-t', m[2]), ' ', make('l-l', m[3]), ' ' + msg, make('l-a', m[5]), '\n');
+    el.firstChild.title = m[1];
+    return el;
+  }
   const follows = new Map();
   function follow(el) {
     if (follows.has(el) || !window.EventSource || document.hidden) return;
@@ -191,10 +201,7 @@
       if (!el.hasAttribute('data-following')) { el.replaceChildren(); el.setAttribute('data-following', ''); } // it begins with the stored lines
       if (mark) mark.hidden = false;
       for (const line of JSON.parse(m.data)) {
-        const span = document.createElement('span');
-        span.className = /level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l';
-        span.textContent = line + '\n';
-        el.append(span);
+        el.append(logLine(line));
       }
       while (el.childElementCount > 2000) el.firstElementChild.remove();
       if (bottom) el.scrollTop = el.scrollHeight;
