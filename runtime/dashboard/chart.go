@@ -160,7 +160,7 @@ func durations(title, empty, verb string, points []af.HistoryPoint, step time.Du
 			}
 			x := float64(i)*barWidth + barWidth/2
 			if !drawn { // a short line shows a point without neighbors
-				path += fmt.Sprintf("M%.1f %.2fh.1", x-0.1, y(line.of(&points[i].Wait)))
+				path += fmt.Sprintf("M%.1f %.2f", x-barWidth/2, y(line.of(&points[i].Wait)))
 			}
 			path += fmt.Sprintf("L%.1f %.2f", x, y(line.of(&points[i].Wait)))
 			drawn = true

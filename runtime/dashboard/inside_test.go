@@ -285,6 +285,30 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
+// A long string is folded, and a log line has its parts marked, without losing what it escapes.
+func TestLongTextsAreFolded(t *testing.T) {
+	text := strings.Repeat("<b>", 300)
+	html, cut := jsonTree([]byte(`"` + text + `"`))
+	if cut || strings.Count(string(html), "<details") != 1 || !strings.Contains(string(html), "900 bytes") ||
+		strings.Contains(string(html), "<b>") {
+		t.Errorf("%v %s", cut, html)
+	}
+	v := &viewer{}
+	for line, want := range map[string]string{
+		`time=2026-03-12T13:40:36.512Z level=WARN msg="it is <slow>" took=1.2s`: `<span class="l-warn"><span class="l-t" ` +
+			`title="2026-03-12T13:40:36.512Z">13:40:36.512</span> <span class="l-l">WARN</span> it is &lt;slow&gt;` +
+			`<span class="l-a"> took=1.2s</span>` + "\n</span>",
+		`time=2026-03-12T13:40:36Z level=INFO msg="a \"b\""`: `<span class="l"><span class="l-t" ` +
+			`title="2026-03-12T13:40:36Z">13:40:36</span> <span class="l-l">INFO</span> &#34;a \&#34;b\&#34;&#34;` +
+			`<span class="l-a"></span>` + "\n</span>",
+		"<i>level=ERROR": `<span class="l-error">&lt;i&gt;level=ERROR` + "\n</span>",
+	} {
+		if got := string(v.LogLine(line)); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", line, got, want)
+		}
+	}
+}
+
 // The top of an axis is near the highest value, and both it and its half are short.
 func TestAxes(t *testing.T) {
 	for n, want := range map[int64]string{1: "1 ", 2: "2 1", 3: "4 2", 7: "8 4", 11: "12 6", 90: "100 50", 207: "300 150",

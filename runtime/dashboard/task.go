@@ -97,6 +97,9 @@ type part struct {
 	X, W   float64 // of its bar, in percent
 }
 
+// Text returns the number.
+func (p part) Text() string { return counted(p.N) }
+
 // statuses are all statuses, in the order in which pages list them.
 var statuses = []af.Status{af.StatusRunning, af.StatusPending, af.StatusWaiting, af.StatusRetrying, af.StatusSuccess,
 	af.StatusFailed, af.StatusStopped}

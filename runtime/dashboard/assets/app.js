@@ -217,6 +217,16 @@
   }
 
   // ---- Logs of running attempts
+  function logLine(line) { // as LogLine in view.go
+    const part = (kind, text) => make('span', text, kind);
+    const m = /^time=(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?)\S*) level=(\S+) msg=("(?:[^"\\]|\\.)*"|\S*)([^]*)$/.exec(line);
+    const el = part(/level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l', m ? '' : line + '\n');
+    if (!m) return el;
+    const msg = m[4][0] === '"' && !m[4].includes('\\') ? m[4].slice(1, -1) : m[4];
+    el.append(part('l-t', m[2]), ' ', part('l-l', m[3]), ' ' + msg, part('l-a', m[5]), '\n');
+    el.firstChild.title = m[1];
+    return el;
+  }
   const follows = new Map();
   function follow(el) {
     if (follows.has(el) || !window.EventSource || document.hidden) return;
@@ -228,8 +238,9 @@
       const bottom = el.scrollHeight - el.scrollTop - el.clientHeight < 40;
       if (!el.hasAttribute('data-following')) { el.replaceChildren(); el.setAttribute('data-following', ''); } // it begins with the stored lines
       if (mark) mark.hidden = false;
-      el.append(...JSON.parse(m.data).map((line) =>
-        make('span', line + '\n', /level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l')));
+      for (const line of JSON.parse(m.data)) {
+        el.append(logLine(line));
+      }
       while (el.childElementCount > 2000) el.firstElementChild.remove();
       if (bottom) el.scrollTop = el.scrollHeight;
     };
