@@ -19,7 +19,7 @@ type period struct {
 var periods = []period{
 	{"1h", "last hour", "a minute", time.Hour, time.Minute},
 	{"24h", "last 24 hours", "an hour", 24 * time.Hour, time.Hour},
-	{"7d", "last 7 days", "an hour", 7 * 24 * time.Hour, time.Hour},
+	{"7d", "last 7 days", "in 3 hours", 7 * 24 * time.Hour, 3 * time.Hour}, // by hours, the page would be too large
 }
 
 // periodOf returns the period that a request asks for. The first one is the default.
