@@ -18,7 +18,8 @@ VERSION ?=
 tiers = GO='$(GO)' $(GO) run ./internal/tiers
 
 .PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers bench-peers \
-  dependencies generate release stack stack-down demo-servers demo-ui
+  dependencies generate release stack stack-down demo-servers demo-ui \
+  screenshots
 help:
 	@echo 'make demo            run the example services and their client'
 	@echo 'make demo-ui         run the example services with their dashboard, and clients, until Ctrl-C'
@@ -38,6 +39,7 @@ help:
 	@echo '                     BEFORE; RECORD=1 writes it into the document'
 	@echo 'make dependencies    check that dependencies are current and have no known vulnerabilities'
 	@echo 'make generate        go generate ./...'
+	@echo 'make screenshots     take the pictures of the dashboard in docs/screenshots; needs Chromium'
 	@echo 'make release         build archives of the commands at HEAD for all platforms, and SHA256SUMS, into dist/'
 	@echo 'make demo-servers    make demo over RabbitMQ, MongoDB and Redis, which it starts'
 	@echo 'make stack           start RabbitMQ, Redis and MongoDB for the tests of this checkout'
@@ -103,6 +105,10 @@ dependencies:
 
 generate:
 	@$(GO) generate ./...
+
+# The system on the pictures, and its time, are fixed. Fonts are those of this machine.
+screenshots:
+	@cd internal/browser && $(GO) run ./screenshots -out ../../docs/screenshots
 
 # This builds a clone of HEAD, so uncommitted changes have no effect.
 release:

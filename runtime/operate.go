@@ -40,10 +40,10 @@ const (
 //
 //	Text      string         // part of the message of the task's error, whatever the case of letters
 //	Instance  string         // runs on this instance, or did last
-//	UniqueKey string         // of the task
-//	RetryOf   string         // the task that it retries
+//	UniqueKey, RetryOf string // of the task; the task that it retries
 //	IDPrefix  string         // the beginning of its id
 //	Payload   []PayloadMatch // all of them
+//	Metadata  map[string]string // names and values that it has, among others
 type TaskFilter = backend.TaskFilter
 
 // A PayloadMatch is a condition on a member of a payload. Its fields:

@@ -180,7 +180,9 @@ func filterEach(w *world) {
 	}
 	a := w.add(id("user/1"), unique("key"), payload(`{"user":{"id":7}}`))
 	b := w.add(id("user/2"), payload(`{"user":{"id":8}}`), func(n *backend.NewTask) { n.Task.RetryOf = "x" })
-	c := w.add(id("other"), payload(`{"user":{"id":7}}`), in("p"))
+	c := w.add(id("other"), payload(`{"user":{"id":7}}`), in("p"), func(n *backend.NewTask) {
+		n.Task.Metadata = map[string]string{"tenant": "acme", "zone": ""}
+	})
 	w.fail(b, backend.ErrInternal, "Disk FULL on /dev/sda")
 	w.fail(c, backend.ErrUnavailable, "disk full")
 	seven := []backend.PayloadMatch{{Path: "user.id", Value: "7"}}
@@ -200,6 +202,10 @@ func filterEach(w *world) {
 		{backend.TaskFilter{Payload: seven}, []string{a, c}},
 		{backend.TaskFilter{Payload: append(seven, backend.PayloadMatch{Path: "user.id", Value: "8"})}, nil},
 		{backend.TaskFilter{Text: "disk", Payload: seven}, []string{c}},
+		{backend.TaskFilter{Metadata: map[string]string{"tenant": "acme"}}, []string{c}},
+		{backend.TaskFilter{Metadata: map[string]string{"tenant": "acme", "zone": ""}}, []string{c}},
+		{backend.TaskFilter{Metadata: map[string]string{"tenant": "Acme"}}, nil},
+		{backend.TaskFilter{Metadata: map[string]string{"tenant": "acme", "x": ""}}, nil},
 		{backend.TaskFilter{IDPrefix: "user/", Payload: seven, UniqueKey: "key"}, []string{a}},
 	} {
 		w.wantList(backend.TaskQuery{Filter: f.filter}, f.want...)
@@ -384,6 +390,8 @@ func filterInvalid(w *world) {
 		{Text: long}, {Instance: long}, {UniqueKey: long}, {RetryOf: long}, {IDPrefix: long},
 		{Payload: []backend.PayloadMatch{{Value: "1"}}}, {Payload: []backend.PayloadMatch{{Path: "a", Value: long}}},
 		{Payload: slices.Repeat([]backend.PayloadMatch{match}, 11)},
+		{Metadata: map[string]string{"": "x"}}, {Metadata: map[string]string{"a=b": "x"}},
+		{Metadata: map[string]string{"a": long}},
 	} {
 		_, err := w.Store.List(w.ctx(), backend.TaskQuery{Filter: f})
 		w.wantCode(err, backend.ErrInvalidArgument)

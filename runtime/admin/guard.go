@@ -118,7 +118,7 @@ func change(g *guard, method string, a Action, call func(Action) error) error {
 
 // checkFilter returns an error if the user filters by what they may not see.
 func (g *guard) checkFilter(q af.TaskQuery) error {
-	if len(q.Filter.Payload) > 0 && !g.user.Has(Payloads) {
+	if (len(q.Filter.Payload) > 0 || len(q.Filter.Metadata) > 0) && !g.user.Has(Payloads) {
 		return g.user.denied(Payloads)
 	}
 	return nil

@@ -148,6 +148,10 @@ func TestGuardRedactsPayloads(t *testing.T) {
 	if _, err := api.StopTasks(t.Context(), q, admin.Action{}); !errors.Is(err, af.ErrPermissionDenied) {
 		t.Errorf("a bulk change by payload: %v", err)
 	}
+	q.Filter = af.TaskFilter{Metadata: map[string]string{"a": "b"}}
+	if _, err := api.Tasks(t.Context(), q); !errors.Is(err, af.ErrPermissionDenied) {
+		t.Errorf("a filter by metadata: %v", err)
+	}
 }
 
 func TestGuardRefusesNewPayloadWithoutSubmit(t *testing.T) {

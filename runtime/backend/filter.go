@@ -15,6 +15,8 @@ type TaskFilter struct {
 	RetryOf   string         `json:"retry_of,omitempty"`
 	IDPrefix  string         `json:"id_prefix,omitempty"`
 	Payload   []PayloadMatch `json:"payload,omitempty"` // all of them
+	// Metadata is names and values that the task has, among others. A name with an equals sign can't be given.
+	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
 // A PayloadMatch is a condition on a member of a payload, or of objects and arrays in it. "user.id" is the member id of
@@ -32,12 +34,13 @@ const (
 	MaxLooking        = 250 * time.Millisecond // after which a page looks at no more
 	maxFilterText     = 1024
 	maxPayloadMatches = 10
+	maxMetadataNames  = 10
 )
 
 // IsZero reports whether the filter has no condition.
 func (f *TaskFilter) IsZero() bool {
 	return f.Text == "" && f.Instance == "" && f.UniqueKey == "" && f.RetryOf == "" && f.IDPrefix == "" &&
-		len(f.Payload) == 0
+		len(f.Payload) == 0 && len(f.Metadata) == 0
 }
 
 func (f *TaskFilter) check() error {
@@ -54,6 +57,15 @@ func (f *TaskFilter) check() error {
 			return refusal("payload condition %.80q=%.80q: want a path, and at most %d bytes", p.Path, p.Value, maxFilterText)
 		}
 	}
+	if len(f.Metadata) > maxMetadataNames {
+		return refusal("%d conditions on the metadata exceed the maximum of %d", len(f.Metadata), maxMetadataNames)
+	}
+	for name, value := range f.Metadata {
+		if name == "" || strings.Contains(name, "=") || len(name)+len(value) > maxFilterText {
+			return refusal("metadata condition %.80q=%.80q: want a name without an equals sign, and at most %d bytes", name,
+				value, maxFilterText)
+		}
+	}
 	return nil
 }
 
@@ -66,6 +78,11 @@ func (f *TaskFilter) Matches(t *Task) bool {
 	case f.Text != "" && (t.Error == nil ||
 		!strings.Contains(strings.ToLower(t.Error.Message), strings.ToLower(f.Text))):
 		return false
+	}
+	for name, value := range f.Metadata {
+		if got, ok := t.Metadata[name]; !ok || got != value {
+			return false
+		}
 	}
 	if len(f.Payload) == 0 {
 		return true

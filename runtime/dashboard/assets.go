@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"html/template"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -36,6 +37,7 @@ func loadAssets() map[string]file {
 		if err != nil {
 			panic(err)
 		}
+		body = lean(body)
 		sum := sha256.Sum256(body)
 		f := file{body: body, version: hex.EncodeToString(sum[:6])}
 		switch {
@@ -49,6 +51,20 @@ func loadAssets() map[string]file {
 		all[e.Name()] = f
 	}
 	return all
+}
+
+var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
+
+// lean returns a script or a style sheet without comments and indentation, which browsers need not load. The script has
+// no text of several lines.
+func lean(body []byte) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(cssComment.ReplaceAllString(string(body), "")) {
+		if line = strings.TrimLeft(line, " "); len(line) > 1 && !strings.HasPrefix(line, "//") {
+			b.WriteString(line)
+		}
+	}
+	return []byte(b.String())
 }
 
 // asset serves an embedded file. Its address has its version, so that browsers may keep it for ever.

@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,31 +27,14 @@ func cronWords(expr string) string {
 	case len(f) != 5:
 		return ""
 	}
-	day := dayWords(f[2], f[3], f[4])
-	if day == "" {
+	times, days := timeWords(f[0], f[1]), dayWords(f[2], f[3], f[4])
+	switch {
+	case times == "" || days == "":
 		return ""
+	case days == everyDay && !strings.HasPrefix(times, "at "):
+		return times
 	}
-	if f[1] == "*" {
-		if words := stepWords(f[0], 60, "minute"); words != "" {
-			return withDay(words, day)
-		}
-	}
-	minute, ok := cronNumber(f[0], 59)
-	if !ok {
-		return ""
-	}
-	if words := stepWords(f[1], 24, "hour"); words != "" {
-		return withDay(words+" at minute "+strconv.Itoa(minute), day)
-	}
-	var times []string
-	for hour := range strings.SplitSeq(f[1], ",") {
-		h, ok := cronNumber(hour, 23)
-		if !ok {
-			return ""
-		}
-		times = append(times, twoDigits(h)+":"+twoDigits(minute))
-	}
-	return "at " + sentence(times) + ", " + day
+	return times + ", " + days
 }
 
 var cronNames = map[string]string{
@@ -60,11 +45,48 @@ var cronNames = map[string]string{
 
 const everyDay = "every day"
 
-func withDay(words, day string) string {
-	if day == everyDay {
-		return words
+// timeWords returns the words of the minutes and hours of an expression, or "".
+func timeWords(minute, hour string) string {
+	minutes, hours := cronParts(minute, 59, nil), cronParts(hour, 23, nil)
+	if step := stepWords(minute, 60, "minute"); step != "" {
+		switch {
+		case hour == "*":
+			return step
+		case len(hours) == 1:
+			return step + " from " + clock(hours[0].from, 0) + " to " + clock(hours[0].to, 59)
+		}
+		return ""
 	}
-	return words + ", " + day
+	if len(minutes) == 0 || slices.ContainsFunc(minutes, cronPart.isRange) {
+		return ""
+	}
+	if step := stepWords(hour, 24, "hour"); step != "" {
+		return step + " at " + several("minute", minutes)
+	}
+	first := minutes[0].from
+	if span, step, ok := strings.Cut(hour, "/"); ok || len(hours) == 1 && hours[0].isRange() {
+		n, every := 1, "every hour"
+		if ok {
+			n, _ = strconv.Atoi(step)
+			every = "every " + step + " hours"
+			hours = cronParts(span, 23, nil)
+		}
+		if len(minutes) > 1 || len(hours) != 1 || !hours[0].isRange() || n < 1 || ok && n == 1 {
+			return ""
+		}
+		last := hours[0].to - (hours[0].to-hours[0].from)%n
+		return every + " from " + clock(hours[0].from, first) + " to " + clock(last, first)
+	}
+	if len(hours) == 0 || len(hours)*len(minutes) > 6 || slices.ContainsFunc(hours, cronPart.isRange) {
+		return ""
+	}
+	var times []string
+	for _, h := range hours {
+		for _, m := range minutes {
+			times = append(times, clock(h.from, m.from))
+		}
+	}
+	return "at " + sentence(times)
 }
 
 // stepWords returns the words of * and of steps that divide a whole, such as */15 minutes.
@@ -82,62 +104,103 @@ func stepWords(field string, whole int, unit string) string {
 
 // dayWords returns the words of the days of an expression, or "".
 func dayWords(day, month, weekday string) string {
+	days, months := cronParts(day, 31, nil), cronParts(month, 12, monthNames)
+	weekdays := cronParts(weekday, 7, weekdayNames)
+	if day != "*" && days == nil || month != "*" && months == nil || weekday != "*" && weekdays == nil {
+		return ""
+	}
+	of := " of each month"
+	if months != nil {
+		of = " of " + partWords(months, monthNames)
+	}
+	onDays, onWeekdays := "on "+several("day", days)+of, partWords(weekdays, weekdayNames)
+	if weekdays != nil && !weekdays[0].isRange() {
+		onWeekdays = "on " + onWeekdays
+	}
 	switch {
-	case month != "*" && weekday == "*":
-		name := months[month]
-		if n, ok := cronNumber(day, 31); ok && name != "" {
-			return "on " + name + " " + strconv.Itoa(n)
-		}
-		return ""
-	case month != "*":
-		return ""
-	case day == "*" && weekday == "*":
-		return everyDay
-	case weekday == "*":
-		if n, ok := cronNumber(day, 31); ok {
-			return "on day " + strconv.Itoa(n) + " of each month"
-		}
-		return ""
-	case day != "*":
-		return ""
-	}
-	if from, to, ok := strings.Cut(weekday, "-"); ok {
-		if from, to = weekdays[from], weekdays[to]; from == "" || to == "" {
+	case days != nil && weekdays != nil: // days on which either holds
+		if months != nil {
 			return ""
 		}
-		return from + " to " + to
+		return onDays + " and " + onWeekdays
+	case len(days) == 1 && !days[0].isRange() && len(months) == 1 && !months[0].isRange():
+		return "on " + monthNames[months[0].from] + " " + strconv.Itoa(days[0].from)
+	case days != nil:
+		return onDays
+	case weekdays == nil:
+		onWeekdays = everyDay
 	}
-	var names []string
-	for d := range strings.SplitSeq(weekday, ",") {
-		name := weekdays[d]
-		if name == "" {
-			return ""
+	if months != nil {
+		onWeekdays += " in " + partWords(months, monthNames)
+	}
+	return onWeekdays
+}
+
+var weekdayNames = []string{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}
+
+var monthNames = []string{"", "January", "February", "March", "April", "May", "June", "July", "August", "September",
+	"October", "November", "December"}
+
+// A cronPart is a part of a field: a value, or a range of values.
+type cronPart struct{ from, to int }
+
+func (p cronPart) isRange() bool { return p.from != p.to }
+
+// cronParts returns the parts of a field. It returns nil if the field is *, has steps or has too many parts to read.
+func cronParts(field string, most int, names []string) (parts []cronPart) {
+	for text := range strings.SplitSeq(field, ",") {
+		from, to, ok := strings.Cut(text, "-")
+		if !ok {
+			to = from
 		}
-		names = append(names, name)
+		p := cronPart{cronNumber(from, most, names), cronNumber(to, most, names)}
+		if p.from < 0 || p.to < p.from || len(parts) == 8 {
+			return nil
+		}
+		parts = append(parts, p)
 	}
-	return "on " + sentence(names)
+	return parts
 }
 
-var weekdays = map[string]string{"0": "Sunday", "1": "Monday", "2": "Tuesday", "3": "Wednesday", "4": "Thursday",
-	"5": "Friday", "6": "Saturday", "7": "Sunday", "sun": "Sunday", "mon": "Monday", "tue": "Tuesday",
-	"wed": "Wednesday", "thu": "Thursday", "fri": "Friday", "sat": "Saturday"}
-
-var months = map[string]string{"1": "January", "2": "February", "3": "March", "4": "April", "5": "May", "6": "June",
-	"7": "July", "8": "August", "9": "September", "10": "October", "11": "November", "12": "December", "jan": "January",
-	"feb": "February", "mar": "March", "apr": "April", "may": "May", "jun": "June", "jul": "July", "aug": "August",
-	"sep": "September", "oct": "October", "nov": "November", "dec": "December"}
-
-func cronNumber(s string, most int) (int, bool) {
-	n, err := strconv.Atoi(s)
-	return n, err == nil && n >= 0 && n <= most
-}
-
-func twoDigits(n int) string {
-	if n < 10 {
-		return "0" + strconv.Itoa(n)
+// cronNumber returns the value of a number or of the first three letters of a name, or -1.
+func cronNumber(s string, most int, names []string) int {
+	for i, name := range names {
+		if name != "" && strings.EqualFold(name[:3], s) {
+			return i
+		}
 	}
-	return strconv.Itoa(n)
+	if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= most {
+		return n
+	}
+	return -1
 }
+
+// partWords returns parts in words, with the names of values if they have some.
+func partWords(parts []cronPart, names []string) string {
+	word := strconv.Itoa
+	if names != nil {
+		word = func(n int) string { return names[n] }
+	}
+	words := make([]string, len(parts))
+	for i, p := range parts {
+		words[i] = word(p.from)
+		if p.isRange() {
+			words[i] += " to " + word(p.to)
+		}
+	}
+	return sentence(words)
+}
+
+// several returns a noun with parts: minute 5, minutes 5 and 35.
+func several(noun string, parts []cronPart) string {
+	if len(parts) != 1 || parts[0].isRange() {
+		noun += "s"
+	}
+	return noun + " " + partWords(parts, nil)
+}
+
+// clock returns a time of day.
+func clock(hour, minute int) string { return fmt.Sprintf("%02d:%02d", hour, minute) }
 
 // sentence returns a list as a sentence has it: a, b and c.
 func sentence(list []string) string {

@@ -100,6 +100,8 @@ func (s *server) routes() {
 		"/tasks/{id}/run":         {"RunNow", s.changeTask},
 		"/tasks/{id}/delete":      {"Delete", s.changeTask},
 		"/tasks/{id}/reweigh":     {"Reweigh", s.changeTask},
+		"/queues/pause":           {"Pause", s.changeQueues},
+		"/queues/resume":          {"Resume", s.changeQueues},
 		"/queues/{queue}/pause":   {"Pause", s.changeQueue},
 		"/queues/{queue}/resume":  {"Resume", s.changeQueue},
 		"/queues/{queue}/max":     {"SetMax", s.changeQueue},

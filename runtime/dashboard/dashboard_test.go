@@ -186,7 +186,8 @@ func TestLinks(t *testing.T) {
 }
 
 var changes = []string{"/tasks/x/stop", "/tasks/x/retry", "/tasks/x/run", "/tasks/x/delete", "/tasks/x/reweigh",
-	"/tasks/bulk", "/queues/x/pause", "/queues/x/resume", "/queues/x/max", "/queues/x/default"}
+	"/tasks/bulk", "/queues/pause", "/queues/resume", "/queues/x/pause", "/queues/x/resume", "/queues/x/max",
+	"/queues/x/default"}
 
 // A reader gets 403 from every request that is not a read, before anything is told about the path, the method, the form
 // or the target, and sees no buttons.

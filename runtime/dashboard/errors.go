@@ -3,6 +3,7 @@ package dashboard
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
@@ -48,7 +49,7 @@ func (s *server) failWith(w http.ResponseWriter, user admin.User, status int, te
 }
 
 func (s *server) failPage(w http.ResponseWriter, user admin.User, status int, err error) error {
-	p := errorPage{Code: http.StatusText(status), Message: messageOf(err), Back: backOf(err), BackText: "Back",
+	p := errorPage{Code: strconv.Itoa(status), Message: messageOf(err), Back: backOf(err), BackText: "Back",
 		Head: heads[status]}
 	if p.Head == "" {
 		p.Head = "That did not work"

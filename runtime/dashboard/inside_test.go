@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -35,6 +36,19 @@ func TestSizes(t *testing.T) {
 	}
 	if all > 60_000 {
 		t.Errorf("the assets have %d bytes", all)
+	}
+}
+
+func TestLean(t *testing.T) {
+	const css, js = "/* a\n b */\na { b: c;\n  d: e } /* f */\n\n", "// a\n(() => {\n    // b\n  const c = '//d'; // e\n})();"
+	if got := string(lean([]byte(css))); got != "a { b: c;\nd: e } \n" {
+		t.Errorf("%q", got)
+	}
+	if got := string(lean([]byte(js))); got != "(() => {\nconst c = '//d'; // e\n})();" {
+		t.Errorf("%q", got)
+	}
+	if bytes.ContainsRune(assets["app.js"].body, '`') {
+		t.Error("the script may have a text of several lines, in which lean must not change anything")
 	}
 }
 
@@ -127,7 +141,9 @@ func TestCharts(t *testing.T) {
 	for i := range 6 {
 		p := af.HistoryPoint{Start: begin.Add(time.Duration(i) * time.Minute)}
 		if i != 3 {
-			p.Succeeded, p.Failed, p.Retried = int64(i*37), int64(i%2), int64(i%3)
+			p.Succeeded, p.Failed, p.Retried, p.Submitted = int64(i*37), int64(i%2), int64(i%3), 100
+			p.Run = af.Distribution{Count: int64(i), P50: time.Duration(i) * time.Second, P99: 9 * time.Second,
+				Max: 9 * time.Second}
 			p.Wait = af.Distribution{Count: int64(i + 1), P50: time.Duration(i) * time.Millisecond,
 				P99: time.Duration(i) * 90 * time.Millisecond}
 		}
@@ -141,6 +157,8 @@ func TestCharts(t *testing.T) {
 		"throughput": string(throughput("Tasks", points, time.Minute).SVG),
 		"nothing":    string(throughput("Tasks", points[:1], time.Hour).SVG),
 		"waits":      string(waits("Waits", points, time.Minute).SVG),
+		"runs":       string(runs("Runs", points, time.Minute).SVG),
+		"flow":       string(flow("Flow", points, time.Minute).SVG),
 		"strip":      string(strip(&task, begin.Add(30*time.Minute))),
 	} {
 		got = strings.ReplaceAll(got, "><", ">\n<") + "\n"
@@ -264,5 +282,46 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	if h.streams != 0 || len(h.topics) != 0 {
 		t.Errorf("%d streams and %d watches are left", h.streams, len(h.topics))
+	}
+}
+
+// A long string is folded, and a log line has its parts marked, without losing what it escapes.
+func TestLongTextsAreFolded(t *testing.T) {
+	text := strings.Repeat("<b>", 300)
+	html, cut := jsonTree([]byte(`"` + text + `"`))
+	if cut || strings.Count(string(html), "<details") != 1 || !strings.Contains(string(html), "900 bytes") ||
+		strings.Contains(string(html), "<b>") {
+		t.Errorf("%v %s", cut, html)
+	}
+	v := &viewer{}
+	for line, want := range map[string]string{
+		`time=2026-03-12T13:40:36.512Z level=WARN msg="it is <slow>" took=1.2s`: `<span class="l-warn"><span class="l-t" ` +
+			`title="2026-03-12T13:40:36.512Z">13:40:36.512</span> <span class="l-l">WARN</span> it is &lt;slow&gt;` +
+			`<span class="l-a"> took=1.2s</span>` + "\n</span>",
+		`time=2026-03-12T13:40:36Z level=INFO msg="a \"b\""`: `<span class="l"><span class="l-t" ` +
+			`title="2026-03-12T13:40:36Z">13:40:36</span> <span class="l-l">INFO</span> &#34;a \&#34;b\&#34;&#34;` +
+			`<span class="l-a"></span>` + "\n</span>",
+		"<i>level=ERROR": `<span class="l-error">&lt;i&gt;level=ERROR` + "\n</span>",
+	} {
+		if got := string(v.LogLine(line)); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", line, got, want)
+		}
+	}
+}
+
+// The top of an axis is near the highest value, and both it and its half are short.
+func TestAxes(t *testing.T) {
+	for n, want := range map[int64]string{1: "1 ", 2: "2 1", 3: "4 2", 7: "8 4", 11: "12 6", 90: "100 50", 207: "300 150",
+		520: "600 300", 33_000: "40,000 20,000"} {
+		if top := nice(n); number(top)+" "+halfOf(top) != want {
+			t.Errorf("%d: %s %s, want %s", n, number(top), halfOf(top), want)
+		}
+	}
+	for d, want := range map[time.Duration]string{0: "1 ms 500 µs", 57 * time.Millisecond: "60 ms 30 ms",
+		900 * time.Millisecond: "1 s 500 ms", 5500 * time.Millisecond: "6 s 3 s", 61 * time.Second: "2 min 1 min",
+		12 * time.Hour: "12 h 6 h", 20 * time.Hour: "24 h 12 h", 60 * time.Hour: "4 days 2 days"} {
+		if top := niceSpan(d); axisSpan(top)+" "+axisSpan(top/2) != want {
+			t.Errorf("%v: %s %s, want %s", d, axisSpan(top), axisSpan(top/2), want)
+		}
 	}
 }

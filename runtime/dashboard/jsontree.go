@@ -20,6 +20,8 @@ const (
 	treeWide   = 200 // members of one object or array
 	treeDepth  = 32
 	treeText   = 4000 // bytes of a string
+	treeFold   = 600  // bytes above which a string is folded
+	treeShort  = 200  // bytes of a folded string
 	treeOpen   = 80   // values of a tree that is open as a whole
 )
 
@@ -152,8 +154,10 @@ func scalar(token json.Token) (html string, cut bool) {
 			class = "j-s j-lines"
 		}
 		html = `<span class="` + class + `">` + template.HTMLEscapeString(visible(text)) + `</span>`
-		if cut {
-			html += ` <span class="muted">… ` + number(int64(len(t))) + ` bytes</span>`
+		if len(t) > treeFold {
+			short, _ := shorten(text, treeShort)
+			html = `<details class="j-fold"><summary><span class="j-s">` + template.HTMLEscapeString(visible(short)) +
+				`</span> <span class="muted">… ` + number(int64(len(t))) + ` bytes</span></summary>` + html + `</details>`
 		}
 		return html, cut
 	case json.Number:

@@ -55,3 +55,9 @@ func TraceLink(url string) Option {
 func Operator(name string) Option {
 	return func(o *options) { o.operator = name }
 }
+
+// Clock sets the time to which the relative times on pages refer. The default is [time.Now]. It is for pages that show
+// what is not of now, such as pictures.
+func Clock(now func() time.Time) Option {
+	return func(o *options) { o.now = now }
+}

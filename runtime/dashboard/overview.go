@@ -95,8 +95,8 @@ func (p *overviewPage) tiles(v *viewer) {
 	oldest := tile{Name: "Oldest ready", Value: "none", Note: "no task is due"}
 	if !o.Oldest.IsZero() {
 		oldest.Value, oldest.Note = took(v.now.Sub(o.Oldest)), "ready and not started"
-		if v.now.Sub(o.Oldest) > time.Minute {
-			oldest.Kind = "warn"
+		if v.now.Sub(o.Oldest) >= time.Minute {
+			oldest.Kind, oldest.Value = "warn", span(v.now.Sub(o.Oldest))
 		}
 	}
 	fail := tile{Name: "Failed, last hour", Value: number(hourFailed), Note: "of " + number(hourEnded) + " ended",

@@ -18,6 +18,7 @@ import (
 type queuesPage struct {
 	frame
 	Queues []queueRow
+	Paused int // of Queues
 }
 
 // A queueRow is a queue with what the pages conclude from its numbers.
@@ -72,6 +73,9 @@ func (s *server) queues(v *viewer, w http.ResponseWriter, r *http.Request) error
 	p.frame = frame{viewer: v, Title: "Queues", Nav: "queues", Done: doneText(r)}
 	for _, q := range queues {
 		p.Queues = append(p.Queues, rowOf(q))
+		if q.Limits.Paused {
+			p.Paused++
+		}
 	}
 	return s.render(w, http.StatusOK, "queues", &p)
 }
@@ -87,6 +91,7 @@ type queuePage struct {
 	Missing []string // what could not be read, in words
 	Limited []limited
 	Max     string // the limit of all instances, "" if there is none
+	Period  period // of the charts and Codes
 }
 
 // A limited is the limit of one address.
@@ -112,15 +117,13 @@ func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error 
 		return s.failWith(w, v.user, http.StatusNotFound, "There is no queue "+strconv.Quote(clean(name))+
 			". A queue is known if it has tasks, limits or a worker, or had a worker.")
 	}
-	p := queuePage{Q: rowOf(queues[at])}
+	p := queuePage{Q: rowOf(queues[at]), Period: periodOf(r)}
 	p.frame = frame{viewer: v, Title: "Queue " + name, Nav: "queues", Done: doneText(r)}
-	hour, err := v.api.History(ctx, af.HistoryQuery{Queue: name})
+	points, err := v.api.History(ctx, p.Period.query(name, v.now))
 	if err != nil {
 		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(err))
 	} else {
-		p.Charts = []chart{throughput("Tasks a minute, last hour", hour, time.Minute),
-			waits("Wait before a start, last hour", hour, time.Minute)}
-		p.Codes = codesOf(hour)
+		p.Charts, p.Codes = p.Period.charts(points), codesOf(points)
 	}
 	workers, err := v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100})
 	if err != nil {
@@ -153,6 +156,34 @@ func codesOf(points []af.HistoryPoint) []codeCount {
 		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Code, b.Code))
 	})
 	return all[:min(len(all), 8)]
+}
+
+// Running returns how many queues are not paused.
+func (p *queuesPage) Running() int { return len(p.Queues) - p.Paused }
+
+// changeQueues pauses all queues, or resumes those that are paused. It stops at the first error. A request that is
+// repeated continues, because it leaves out queues that are as they should be.
+func (s *server) changeQueues(v *viewer, w http.ResponseWriter, r *http.Request) error {
+	ctx, back, done := r.Context(), s.link("queues"), lastElement(r)
+	a := admin.Action{Reason: strings.TrimSpace(r.PostForm.Get("reason"))}
+	queues, err := v.api.Queues(ctx)
+	if err != nil {
+		return &changeError{err, back}
+	}
+	n, change := 0, v.api.Pause
+	if done == "resume" {
+		change = v.api.Resume
+	}
+	for i := range queues {
+		if q := &queues[i]; q.Limits.Paused == (done == "resume") {
+			if err := change(ctx, q.Name, a); err != nil {
+				return &changeError{af.Errorf(af.CodeOf(err), "after %s, queue %q: %w", plural(n, "change"), q.Name, err), back}
+			}
+			n++
+		}
+	}
+	http.Redirect(w, r, back+"?done="+done+"-all", http.StatusSeeOther)
+	return nil
 }
 
 // changeQueue pauses or resumes a queue, or changes its limits.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
+	"github.com/afgen/afgen/runtime/admin/adminhttp"
 )
 
 // A taskPage is the data of the page of a task.
@@ -95,6 +97,9 @@ type part struct {
 	X, W   float64 // of its bar, in percent
 }
 
+// Text returns the number.
+func (p part) Text() string { return counted(p.N) }
+
 // statuses are all statuses, in the order in which pages list them.
 var statuses = []af.Status{af.StatusRunning, af.StatusPending, af.StatusWaiting, af.StatusRetrying, af.StatusSuccess,
 	af.StatusFailed, af.StatusStopped}
@@ -111,7 +116,7 @@ func (s *server) task(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	}
 	p := taskPage{T: t, Steps: stepsOf(&t.Task, v.now), Strip: strip(&t.Task, v.now), Log: t.Log,
 		Final: t.Status.Final(), Follow: t.Status == af.StatusRunning && v.Can("Logs")}
-	p.frame = frame{viewer: v, Title: "Task " + id, Nav: "tasks", Watch: id, Done: doneText(r)}
+	p.frame = frame{viewer: v, Title: statusTitle(t.Status) + id, Nav: "tasks", Watch: id, Done: doneText(r)}
 	p.Runs = !p.Final && t.Status != af.StatusRunning && !t.Gated && !t.Uncommitted && t.RunAt.After(v.now)
 	if t.Why != nil {
 		p.Why = v.why(&t)
@@ -251,6 +256,14 @@ func plural(n int, noun string) string {
 	return number(int64(n)) + " " + noun + "s"
 }
 
+// statusTitle returns a status as the beginning of a title, so that it is seen in the list of a browser's tabs.
+func statusTitle(s af.Status) string {
+	if s == "" {
+		return "Task "
+	}
+	return strings.ToUpper(string(s[:1])) + string(s[1:]) + ": task "
+}
+
 func kidsOf(counts map[af.Status]af.Count) kids {
 	k := kids{}
 	total, ended, more := 0, 0, false
@@ -353,6 +366,10 @@ func doneText(r *http.Request) string {
 		"reweigh": "The weight is changed.",
 		"pause":   "The queue is paused. Running tasks finish.",
 		"resume":  "The queue is resumed.",
+
+		"pause-all":  "All queues are paused. Running tasks finish.",
+		"resume-all": "All queues are resumed.",
+
 		"max":     "The limit is stored. Instances apply it within seconds.",
 		"default": "The limits are removed. Each worker applies its own maximum again.",
 		"submit":  "The task is submitted.",
@@ -360,6 +377,14 @@ func doneText(r *http.Request) string {
 		"enable":  "The job is enabled.",
 		"disable": "The job is disabled. It does not fire until it is enabled.",
 	}[r.URL.Query().Get("done")]
+}
+
+// Command returns the command that shows the task.
+func (p *taskPage) Command() string { return "af get " + shellWord(p.T.ID) }
+
+// JSON returns the address of the task in the JSON API.
+func (p *taskPage) JSON() string {
+	return p.prefix + adminhttp.Prefix + "task?" + url.Values{"id": {p.T.ID}}.Encode()
 }
 
 // MostAttempts returns how many attempts are made at most.

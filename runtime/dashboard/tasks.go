@@ -25,6 +25,9 @@ type tasksPage struct {
 	Terms   []term // that complete the filter
 	Changes bool   // some bulk action is allowed
 	Empty   string
+	Orders  []choice
+	ByEnd   bool   // the order is that of the ends
+	Command string // that lists the same tasks
 }
 
 // A chip is a link that selects a status.
@@ -56,6 +59,9 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 			}
 			p.Bad, status = messageOf(err), http.StatusBadRequest
 		}
+	} else if _, e := v.api.Task(r.Context(), p.Line); e == nil { // what was pasted is the id of a task
+		http.Redirect(w, r, s.link("tasks", p.Line), http.StatusSeeOther)
+		return nil
 	}
 	list := func(values url.Values) string { return s.link("tasks") + "?" + values.Encode() }
 	if q.Cursor != "" {
@@ -66,6 +72,8 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	}
 	p.Chips = v.chips(r, p.Line, q)
 	p.Terms = v.terms(r, p.Keys)
+	p.ByEnd, p.Orders = q.Sort == af.TasksByEnd, v.orders(p.Line, q.Sort)
+	p.Command = strings.TrimSpace("af ls " + shellWord(p.Line))
 	switch {
 	case p.Bad != "":
 	case len(p.Page.Tasks) == 0 && p.Page.Bounded:
@@ -94,7 +102,7 @@ func (v *viewer) chips(r *http.Request, line string, q af.TaskQuery) []chip {
 			}
 		}
 	}
-	rest := withoutStatus(line)
+	rest := without(line, "status:", "code:")
 	chips := []chip{{Text: "all", Link: v.TasksLink(rest), On: len(q.Statuses) == 0}}
 	if all.N > 0 {
 		chips[0].N = counted(all)
@@ -137,11 +145,32 @@ func (v *viewer) terms(r *http.Request, keys []filter.Key) (terms []term) {
 	return terms
 }
 
-// withoutStatus returns a filter line without its terms that select a status.
-func withoutStatus(line string) string {
+// orders returns the links that choose the order of the list.
+func (v *viewer) orders(line string, sort af.TaskSort) (all []choice) {
+	rest := without(line, "sort:")
+	for _, o := range []struct {
+		text, term string
+		sort       af.TaskSort
+	}{{"newest", "", af.TasksByNewest}, {"oldest", " sort:oldest", af.TasksByOldest},
+		{"last ended", " sort:ended", af.TasksByEnd}} {
+		all = append(all, choice{Text: o.text, Link: v.TasksLink(strings.TrimSpace(rest + o.term)), On: sort == o.sort})
+	}
+	return all
+}
+
+// without returns a filter line without the terms that begin with one of the prefixes.
+func without(line string, prefixes ...string) string {
 	return strings.Join(slices.DeleteFunc(strings.Fields(line), func(term string) bool {
-		return strings.HasPrefix(term, "status:") || strings.HasPrefix(term, "code:")
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(term, p) })
 	}), " ")
+}
+
+// shellWord returns a text as a word of a shell's command line, or "" for no word.
+func shellWord(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.,:=/+@") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // What is what the list tells about a task in its widest column.

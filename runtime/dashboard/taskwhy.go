@@ -82,6 +82,10 @@ func (v *viewer) ways(t *admin.Task, rule admin.Rule) (ways []way) {
 		} else if t.Status == af.StatusFailed || t.Status == af.StatusStopped {
 			post("Retry", "Retry", "tasks", t.ID, "retry")
 		}
+		if t.Status == af.StatusFailed && t.Error != nil {
+			ways = append(ways, way{Text: "Tasks with this error",
+				Link: v.TasksLink("queue:" + quoted(t.Queue) + " code:" + string(t.Error.Code))})
+		}
 	case admin.RuleRunning, admin.RuleLost:
 		if v.Can("Stop") {
 			ways = append(ways, way{Text: "Stop", Post: v.link("tasks", t.ID, "stop"), Danger: true})

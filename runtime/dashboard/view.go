@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (v *viewer) Clock(t time.Time) template.HTML {
 	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
 		layout = "15:04:05"
 	}
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s" data-at>%s</time>`,
 		t.Format(time.RFC3339Nano), absolute(t), t.Format(layout)))
 }
 
@@ -265,15 +266,32 @@ func (v *viewer) Tally(counts map[af.Status]af.Count) string {
 	return number(int64(ended)) + "/" + counted(af.Count{N: total, AtLeast: more})
 }
 
-// Level returns the class of a log line by its level.
-func (v *viewer) Level(line string) string {
+// logLine matches what slog.TextHandler writes: the time and its time of day, the level, the message and the rest.
+var logLine = regexp.MustCompile(
+	`(?s)^time=(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?)\S*) level=(\S+) msg=("(?:[^"\\]|\\.)*"|\S*)(.*)$`)
+
+// LogLine returns a line of a log with its parts marked. The script does the same with the lines that it follows.
+func (v *viewer) LogLine(line string) template.HTML {
+	line = clean(line)
+	class := "l"
 	switch {
 	case strings.Contains(line, "level=ERROR"):
-		return "l-error"
+		class = "l-error"
 	case strings.Contains(line, "level=WARN"):
-		return "l-warn"
+		class = "l-warn"
 	}
-	return "l"
+	esc := template.HTMLEscapeString
+	m := logLine.FindStringSubmatch(line)
+	if m == nil {
+		return template.HTML(`<span class="` + class + `">` + esc(line) + "\n</span>")
+	}
+	msg := m[4]
+	if strings.HasPrefix(msg, `"`) && !strings.Contains(msg, `\`) {
+		msg = strings.Trim(msg, `"`)
+	}
+	return template.HTML(`<span class="` + class + `"><span class="l-t" title="` + esc(m[1]) + `">` + esc(m[2]) +
+		`</span> <span class="l-l">` + esc(m[3]) + `</span> ` + esc(msg) + `<span class="l-a">` + esc(m[5]) +
+		"</span>\n</span>")
 }
 
 // Ran returns how long the last attempt of a task took, or has taken.
@@ -292,7 +310,7 @@ func (v *viewer) Ran(t af.Task) string {
 // Zero returns a bounded number, and nothing for zero: what is there is easier to see.
 func (v *viewer) Zero(n af.Count) template.HTML {
 	if n.N == 0 {
-		return `<span class="muted">–</span>`
+		return `<span class="none">–</span>`
 	}
 	return template.HTML(counted(n))
 }

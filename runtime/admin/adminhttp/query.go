@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,8 @@ import (
 )
 
 // encodeQuery returns the arguments of a read as a query. Each field that is not zero is a parameter named as in JSON, a
-// slice repeats it, and the fields of a struct in it follow its own. A payload match is "path=value".
+// slice repeats it, and the fields of a struct in it follow its own. A payload match is "path=value", and an entry of a
+// map is "name=value".
 func encodeQuery(args any) url.Values {
 	values := url.Values{}
 	_ = eachField(reflect.ValueOf(args), func(name string, f reflect.Value) error {
@@ -21,6 +23,11 @@ func encodeQuery(args any) url.Values {
 			for i := range f.Len() {
 				values.Add(name, formatValue(f.Index(i)))
 			}
+		} else if f.Kind() == reflect.Map {
+			for _, key := range f.MapKeys() {
+				values.Add(name, key.String()+"="+f.MapIndex(key).String())
+			}
+			slices.Sort(values[name])
 		} else if !f.IsZero() {
 			values.Set(name, formatValue(f))
 		}
@@ -35,6 +42,9 @@ func decodeQuery(values url.Values, args any) error {
 	err := eachField(reflect.ValueOf(args).Elem(), func(name string, f reflect.Value) error {
 		known[name] = true
 		texts := values[name]
+		if f.Kind() == reflect.Map {
+			return decodeMap(name, texts, f)
+		}
 		if f.Kind() == reflect.Slice {
 			for _, text := range texts {
 				element := reflect.New(f.Type().Elem()).Elem()
@@ -61,6 +71,24 @@ func decodeQuery(values url.Values, args any) error {
 		}
 	}
 	return err
+}
+
+// decodeMap decodes the entries of a map of texts.
+func decodeMap(name string, texts []string, f reflect.Value) error {
+	for _, text := range texts {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return invalid("parameter %s: %.80q is not name=value", name, text)
+		}
+		if f.IsNil() {
+			f.Set(reflect.MakeMap(f.Type()))
+		}
+		if f.MapIndex(reflect.ValueOf(key)).IsValid() {
+			return invalid("parameter %s has the name %.80q twice", name, key)
+		}
+		f.SetMapIndex(reflect.ValueOf(key), reflect.ValueOf(value))
+	}
+	return nil
 }
 
 func invalid(format string, args ...any) error {

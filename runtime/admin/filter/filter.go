@@ -2,10 +2,10 @@
 //
 //	queue:resize status:failed,stopped since:1h text:"disk full" payload.user.id=7
 //
-// A line has terms separated by white space, all of which must hold. A term is key:value, or a condition on the
-// payload: payload.PATH=value. [Keys] lists the keys. A value with white space is quoted as in Go, and so is the path of
-// a payload if it has white space or an equals sign. A line without terms selects all tasks. A key is given once, except
-// for status, whose values add up, and payload, whose conditions must all hold.
+// A line has terms separated by white space, all of which must hold. A term is key:value, or a condition on the payload
+// or the metadata: payload.PATH=value, metadata.NAME=value. [Keys] lists the keys. A value with white space is quoted as
+// in Go, and so is a path or name if it has white space or an equals sign. A line without terms selects all tasks. A key
+// is given once, except for status, whose values add up, and payload and metadata, whose conditions must all hold.
 //
 // # Status
 //
@@ -20,8 +20,8 @@
 //
 // # Bounds
 //
-// A line has at most 4 KiB and 50 terms. The conditions text, instance, unique, retry-of, id and payload have no index:
-// see [af.TaskPage] for how far a page looks.
+// A line has at most 4 KiB and 50 terms. The conditions text, instance, unique, retry-of, id, payload and metadata have
+// no index: see [af.TaskPage] for how far a page looks.
 //
 // # Safety
 //
@@ -110,9 +110,11 @@ func requote(arg string) string {
 	if len(words) < 2 || slices.ContainsFunc(words[1:], beginsTerm) {
 		return arg
 	}
-	if condition, ok := strings.CutPrefix(arg, payloadPrefix); ok {
-		path, value, _ := strings.Cut(condition, "=")
-		return payloadPrefix + quotePath(path) + "=" + strconv.Quote(value)
+	for _, prefix := range []string{payloadPrefix, metadataPrefix} {
+		if condition, ok := strings.CutPrefix(arg, prefix); ok {
+			path, value, _ := strings.Cut(condition, "=")
+			return prefix + quotePath(path) + "=" + strconv.Quote(value)
+		}
 	}
 	if name, value, ok := strings.Cut(arg, ":"); ok && beginsTerm(arg) {
 		return name + ":" + strconv.Quote(value)
@@ -179,17 +181,20 @@ func word(s string) (string, string) {
 
 // scan reads the term at the beginning of a text, and returns its length.
 func (t *term) scan(s string) (int, error) {
-	rest, payload := strings.CutPrefix(s, payloadPrefix)
-	if payload {
-		t.key = find("payload")
-		var err error
-		if t.path, rest, err = scanPath(rest); err != nil {
-			return 0, err
+	rest := s
+	for _, prefix := range []string{payloadPrefix, metadataPrefix} {
+		if after, ok := strings.CutPrefix(s, prefix); ok {
+			t.key = find(strings.TrimSuffix(prefix, "."))
+			var err error
+			if t.path, rest, err = t.key.scanPath(after); err != nil {
+				return 0, err
+			}
 		}
-	} else {
+	}
+	if t.key == nil {
 		w, _ := word(s)
 		name, _, ok := strings.Cut(w, ":")
-		if t.key = find(name); !ok || t.key == nil || t.key.Name == "payload" {
+		if t.key = find(name); !ok || t.key == nil || t.key.hasPath() {
 			return 0, unknown(w)
 		}
 		rest = s[len(name)+1:]
@@ -202,8 +207,8 @@ func (t *term) scan(s string) (int, error) {
 	return len(s) - len(rest), nil
 }
 
-// scanPath reads the path of a payload condition and the equals sign after it.
-func scanPath(s string) (path, rest string, err error) {
+// scanPath reads the path of a condition on the payload or the metadata, and the equals sign after it.
+func (k *key) scanPath(s string) (path, rest string, err error) {
 	if strings.HasPrefix(s, `"`) {
 		if path, rest, err = unquote(s); err != nil {
 			return "", "", err
@@ -215,7 +220,7 @@ func scanPath(s string) (path, rest string, err error) {
 	}
 	rest, ok := strings.CutPrefix(rest, "=")
 	if !ok || path == "" {
-		return "", "", problem("want payload.PATH=VALUE, such as payload.user.id=7")
+		return "", "", problem("want %sPATH=VALUE, such as %s", k.Prefix, k.Example)
 	}
 	return path, rest, nil
 }

@@ -77,6 +77,9 @@ func TestParseAndFormat(t *testing.T) {
 		{`payload.a="b c"`, af.TaskQuery{Filter: matches("a", "b c")}, ""},
 		{`payload."a b"=c`, af.TaskQuery{Filter: matches("a b", "c")}, ""},
 		{`payload."a=b"=c`, af.TaskQuery{Filter: matches("a=b", "c")}, ""},
+		{"metadata.tenant=acme", af.TaskQuery{Filter: af.TaskFilter{Metadata: map[string]string{"tenant": "acme"}}}, ""},
+		{`metadata."a b"="c d" metadata.x=""`, af.TaskQuery{Filter: af.TaskFilter{
+			Metadata: map[string]string{"a b": "c d", "x": ""}}}, ""},
 		{"payload.a=1 payload.a=2", af.TaskQuery{Filter: af.TaskFilter{
 			Payload: []af.PayloadMatch{{Path: "a", Value: "1"}, {Path: "a", Value: "2"}}}}, ""},
 	} {
@@ -107,7 +110,7 @@ func TestErrorsNameTermAndColumn(t *testing.T) {
 		{"after:1h", term + `"after:1h" (column 1): unknown key "after"; did you mean since:?`},
 		{"error:x", term + `"error:x" (column 1): unknown key "error"; did you mean text:?`},
 		{"zzzzzz:1", term + `"zzzzzz:1" (column 1): unknown key "zzzzzz": want queue, status, code, since, before, ` +
-			`source, text, instance, unique, retry-of, id, payload, sort`},
+			`source, text, instance, unique, retry-of, id, payload, metadata, sort`},
 		{"status=failed", term + `"status=failed" (column 1): did you mean status:failed?`},
 		{"user.id=7", term + `"user.id=7" (column 1): did you mean payload.user.id=7?`},
 		{"payload:user.id=7", term + `"payload:user.id=7" (column 1): did you mean payload.user.id=7?`},
@@ -141,9 +144,15 @@ func TestErrorsNameTermAndColumn(t *testing.T) {
 		{`text:"\xff"`, term + `"text:\"\\xff\"" (column 1): the quoted text is not valid UTF-8`},
 		{"payload.a", term + `"payload.a" (column 1): want payload.PATH=VALUE, such as payload.user.id=7`},
 		{"payload.=1", term + `"payload.=1" (column 1): want payload.PATH=VALUE, such as payload.user.id=7`},
+		{"metadata.a", term + `"metadata.a" (column 1): want metadata.PATH=VALUE, such as metadata.tenant=acme`},
+		{"metadata.a=1 metadata.a=2", term + `"metadata.a=2" (column 14): metadata.a is given twice`},
+		{"metadata:tenant=x", term + `"metadata:tenant=x" (column 1): did you mean metadata.tenant=x?`},
+		{"meta.tenant=x", term + `"meta.tenant=x" (column 1): did you mean metadata.tenant=x?`},
+		{`metadata."a=b"=1`, `metadata condition "a=b"="1": want a name without an equals sign, and at most ` +
+			`1024 bytes`},
 		{"payload.a=", term + `"payload.a=" (column 1): the value is missing`},
 		{"\x1b[31m:x", term + `"\x1b[31m:x" (column 1): unknown key "\x1b[31m": want queue, status, code, since, before, ` +
-			`source, text, instance, unique, retry-of, id, payload, sort`},
+			`source, text, instance, unique, retry-of, id, payload, metadata, sort`},
 		{"\x1b[31m=x", term + `"\x1b[31m=x" (column 1): did you mean payload."\x1b[31m=x"?`},
 		{"text:\xff", `the filter "text:\xff" is not valid UTF-8`},
 		{strings.Repeat("x", 4097), "a filter of 4097 bytes exceeds the maximum of 4096"},
@@ -174,6 +183,7 @@ func TestJoin(t *testing.T) {
 		{[]string{"text:disk full"}, `text:"disk full"`},
 		{[]string{`text:"disk full"`}, `text:"disk full"`},
 		{[]string{`text:say "x y`}, `text:"say \"x y"`},
+		{[]string{"metadata.note=disk full"}, `metadata.note="disk full"`},
 		{[]string{"payload.note=disk full"}, `payload.note="disk full"`},
 		{[]string{"payload.my note=disk full"}, `payload."my note"="disk full"`},
 		{[]string{"queue:mail text:disk full"}, "queue:mail text:disk full"}, // two terms: the error tells how to quote
@@ -210,7 +220,7 @@ func TestEveryFieldHasKey(t *testing.T) {
 	all := af.TaskQuery{
 		Queue: "a", Source: "b", Statuses: failed, Code: af.ErrAborted, After: utc(1, 0), Before: utc(2, 0),
 		Filter: af.TaskFilter{Text: "c", Instance: "d", UniqueKey: "e", RetryOf: "f", IDPrefix: "g",
-			Payload: []af.PayloadMatch{{Path: "h", Value: "i"}}},
+			Payload: []af.PayloadMatch{{Path: "h", Value: "i"}}, Metadata: map[string]string{"j": "k"}},
 		Sort: af.TasksByEnd,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(all), reflect.ValueOf(all.Filter)} {
@@ -250,7 +260,8 @@ func TestDocumentListsKeys(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, line := range []string{
 		"", "queue:resize status:failed,stopped since:1h text:\"disk full\" payload.user.id=7", "code:aborted before:2d",
-		`payload."a b"="c\u202e" payload.x=[1,"y"] sort:oldest`, "since:2026-11-30T02:15:00.000000001+01:00",
+		`payload."a b"="c\u202e" payload.x=[1,"y"] metadata."a b"="c\u202e" sort:oldest`,
+		"since:2026-11-30T02:15:00.000000001+01:00",
 		`id:"\\" unique:"`,
 	} {
 		f.Add(line)

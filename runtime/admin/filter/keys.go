@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,10 @@ type key struct {
 	format  func(q *af.TaskQuery) []string // what follows Prefix, for each term
 }
 
-const payloadPrefix = "payload."
+const (
+	payloadPrefix  = "payload."
+	metadataPrefix = "metadata."
+)
 
 // Words for several statuses.
 const (
@@ -91,6 +95,11 @@ func init() { // errors list the keys
 			repeats: true, set: setPayload, format: formatPayload,
 		},
 		{
+			Key: Key{Name: "metadata", Prefix: metadataPrefix, Example: "metadata.tenant=acme",
+				Doc: "whose metadata has this value under a name"},
+			repeats: true, set: setMetadata, format: formatMetadata,
+		},
+		{
 			Key: Key{Name: "sort", Doc: "the order: of creation, or latest end first", Example: "sort:ended",
 				Values: []string{"newest", "oldest", "ended"}},
 			set: setSort, format: func(q *af.TaskQuery) []string { return formatText(string(q.Sort)) },
@@ -102,6 +111,9 @@ func init() { // errors list the keys
 		}
 	}
 }
+
+// hasPath reports whether the terms of a key have a path, as in payload.PATH=VALUE.
+func (k *key) hasPath() bool { return strings.HasSuffix(k.Prefix, ".") }
 
 func find(name string) *key {
 	if i := slices.IndexFunc(keys, func(k *key) bool { return k.Name == name }); i >= 0 {
@@ -246,6 +258,25 @@ func formatPayload(q *af.TaskQuery) (terms []string) {
 	return terms
 }
 
+func setMetadata(p *parser, t term) error {
+	md := &p.query.Filter.Metadata
+	if _, ok := (*md)[t.path]; ok {
+		return problem("metadata.%s is given twice", cite(t.path))
+	}
+	if *md == nil {
+		*md = map[string]string{}
+	}
+	(*md)[t.path] = t.value
+	return nil
+}
+
+func formatMetadata(q *af.TaskQuery) (terms []string) {
+	for _, name := range slices.Sorted(maps.Keys(q.Filter.Metadata)) {
+		terms = append(terms, quotePath(name)+"="+quote(q.Filter.Metadata[name]))
+	}
+	return terms
+}
+
 // problem returns a part of an error's message.
 func problem(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
@@ -261,7 +292,7 @@ func wrongValue(k *key, value string) error {
 var alsoCalled = map[string]string{
 	"after": "since", "from": "since", "created": "since", "until": "before", "to": "before", "state": "status",
 	"error": "text", "message": "text", "key": "unique", "parent": "source", "order": "sort", "worker": "queue",
-	"type": "queue", "retry_of": "retry-of", "unique_key": "unique", "statuses": "status",
+	"type": "queue", "retry_of": "retry-of", "meta": "metadata", "unique_key": "unique", "statuses": "status",
 }
 
 // unknown returns the error of a word that is no term.
@@ -278,8 +309,8 @@ func unknown(w string) error {
 	name, value := w[:i], w[i+1:]
 	k := find(name)
 	switch {
-	case k != nil && k.Name == "payload":
-		return problem("did you mean payload.%s?", cite(value))
+	case k != nil && k.hasPath():
+		return problem("did you mean %s%s?", k.Prefix, cite(value))
 	case k != nil:
 		return problem("did you mean %s%s?", k.Prefix, cite(value))
 	}
@@ -292,6 +323,9 @@ func unknown(w string) error {
 	case k != nil:
 		return problem("unknown key %.40q; did you mean %s?", name, k.Prefix)
 	case w[i] == '=':
+		if rest, ok := strings.CutPrefix(w, "meta."); ok {
+			return problem("did you mean %s%s?", metadataPrefix, cite(rest))
+		}
 		return problem("did you mean payload.%s?", cite(w))
 	}
 	return problem("unknown key %.40q: want %s", name, strings.Join(names(), ", "))

@@ -3,21 +3,50 @@
 (() => {
   const root = document.documentElement;
   const store = {
-    get: () => { try { return localStorage.getItem('afgen-theme'); } catch { return null; } },
-    set: (t) => { try { localStorage.setItem('afgen-theme', t); } catch { /* storage is off: the choice ends with the page */ } },
+    get: (k) => { try { return localStorage.getItem('afgen-' + k); } catch { return null; } },
+    set: (k, v) => { try { localStorage.setItem('afgen-' + k, v); } catch { /* storage is off: the choice ends with the page */ } },
   };
-  const theme = store.get();
+  const theme = store.get('theme');
   if (theme === 'light' || theme === 'dark') root.dataset.theme = theme; // before the page is drawn
 
   const $ = (sel, from = document) => from.querySelector(sel);
   const $$ = (sel, from = document) => [...from.querySelectorAll(sel)];
+  function make(tag, text, name = '') { const el = document.createElement(tag); el.textContent = text; el.className = name; return el; }
 
   // ---- Relative times, as relative() in view.go has them.
   const span = (s) => s < 60 ? Math.floor(s) + ' s' : s < 3600 ? Math.floor(s / 60) + ' min'
     : s < 172800 ? Math.floor(s / 3600) + ' h' : Math.floor(s / 86400) + ' days';
   const relative = (ms) => ms <= -1000 ? span(-ms / 1000) + ' ago' : ms < 1000 ? 'now' : 'in ' + span(ms / 1000);
+  const zones = ['relative', 'UTC', 'local'];
+  let zone = zones.includes(store.get('times')) ? store.get('times') : 'relative';
+  // A date and a time, in the viewer's zone or in UTC, as the server writes them.
+  const stamp = (ms) => new Date(ms - (zone === 'local' ? new Date(ms).getTimezoneOffset() * 60000 : 0)).toISOString();
+  function timed(el) {
+    const ms = Date.parse(el.dateTime), { rel, at } = el.dataset;
+    if (rel !== undefined && zone === 'relative') return relative(ms - Date.now());
+    const [day, time] = stamp(ms).slice(0, 19).split('T');
+    if (at) return at === '15:04' ? time.slice(0, 5) : day;
+    return day === stamp(Date.now()).slice(0, 10) ? time : day + ' ' + time;
+  }
   const setText = (el, text) => { if (el.textContent !== text) el.textContent = text; };
-  const retime = () => $$('time[data-rel]').forEach((el) => setText(el, relative(Date.parse(el.dateTime) - Date.now())));
+  function retime() {
+    $$('time').forEach((el) => setText(el, timed(el)));
+    $$('[data-zone]').forEach((el) => setText(el, zone === 'local' ? zone : 'UTC'));
+  }
+  function showZone() {
+    $$('[data-times]').forEach((el) => {
+      el.hidden = false;
+      el.title = 'Times: ' + zone + '. Change: t';
+      el.setAttribute('aria-label', el.title);
+      setText($('span', el), zone === 'relative' ? '' : zone);
+    });
+    retime();
+  }
+  function nextZone() {
+    zone = zones[(zones.indexOf(zone) + 1) % 3];
+    store.set('times', zone);
+    showZone();
+  }
 
   // ---- Patching: what the server rendered anew replaces what differs. Focus, selections, what is open and what was
   // typed stay, because nodes that are the same are not touched.
@@ -30,7 +59,7 @@
     }
     if (old.isEqualNode(fresh) || old.hasAttribute('data-following')) return;
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(old.nodeName)) return; // the viewer's
-    const kept = old.nodeName === 'DETAILS' ? ['open'] : [];
+    const kept = old.nodeName === 'DETAILS' ? ['open'] : old.hasAttribute('data-on') ? ['hidden', 'title'] : [];
     for (const { name, value } of [...fresh.attributes]) {
       if (!kept.includes(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
@@ -54,7 +83,12 @@
 
   // ---- Live updates
   const least = 1000, poll = 5000, unrelated = 3000;
-  let due = null, fetching = false, last = 0, wanted = new Set();
+  let due = null, fetching = false, last = 0, wanted = new Set(), held = false;
+  function hold() { // or resume
+    held = !held;
+    state(shown);
+    if (!held) want(['start'], 0);
+  }
   const busy = (el) => $('details.menu[open]', el) || (el.contains(document.activeElement) &&
     /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.nodeName) && document.activeElement.type !== 'checkbox');
   function want(kinds, wait) {
@@ -66,7 +100,7 @@
   }
   async function refresh() {
     due = null;
-    if (fetching || document.hidden) return;
+    if (fetching || held || document.hidden) return;
     const kinds = wanted;
     wanted = new Set();
     const parts = $$('[data-live]').filter((el) => kinds.has('start') || el.dataset.live.split(' ').some((k) => kinds.has(k)));
@@ -77,6 +111,8 @@
       const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
       if (!answer.ok) throw new Error(answer.statusText);
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      if (held) { fetching = false; return; }
+      document.title = page.title;
       for (const el of $$('main [data-live]')) {
         const fresh = page.getElementById(el.id);
         if (!fresh) el.remove();
@@ -100,14 +136,16 @@
   let stream = null, polling = null, channel = null, unlock = null, asked = null, shown = 'poll';
   const me = Math.random().toString(36).slice(2), others = new Map(); // the tasks of other pages, by page
   const words = { live: ['live', 'Changes are shown within a second or two'], poll: ['every 5 s', 'No stream of events: the page is read every 5 seconds'],
-    off: ['not updating', 'The dashboard does not answer'] };
+    off: ['not updating', 'The dashboard does not answer'], held: ['paused', 'Updates of this page are paused. Resume: p'] };
   function state(s) {
     if (s !== 'off') shown = s;
     const el = $('#live');
     if (!el) return;
-    el.dataset.state = s;
-    setText($('.live-text', el), words[s][0]);
-    el.title = words[s][1];
+    const shows = held ? 'held' : s;
+    el.disabled = false;
+    el.dataset.state = shows;
+    setText($('.live-text', el), words[shows][0]);
+    el.title = words[shows][1] + (held ? '' : '. Pause: p');
   }
   function startPolling(quiet) {
     if (!quiet) state('poll');
@@ -179,6 +217,16 @@
   }
 
   // ---- Logs of running attempts
+  function logLine(line) { // as LogLine in view.go
+    const part = (kind, text) => make('span', text, kind);
+    const m = /^time=(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?)\S*) level=(\S+) msg=("(?:[^"\\]|\\.)*"|\S*)([^]*)$/.exec(line);
+    const el = part(/level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l', m ? '' : line + '\n');
+    if (!m) return el;
+    const msg = m[4][0] === '"' && !m[4].includes('\\') ? m[4].slice(1, -1) : m[4];
+    el.append(part('l-t', m[2]), ' ', part('l-l', m[3]), ' ' + msg, part('l-a', m[5]), '\n');
+    el.firstChild.title = m[1];
+    return el;
+  }
   const follows = new Map();
   function follow(el) {
     if (follows.has(el) || !window.EventSource || document.hidden) return;
@@ -191,10 +239,7 @@
       if (!el.hasAttribute('data-following')) { el.replaceChildren(); el.setAttribute('data-following', ''); } // it begins with the stored lines
       if (mark) mark.hidden = false;
       for (const line of JSON.parse(m.data)) {
-        const span = document.createElement('span');
-        span.className = /level=ERROR/.test(line) ? 'l-error' : /level=WARN/.test(line) ? 'l-warn' : 'l';
-        span.textContent = line + '\n';
-        el.append(span);
+        el.append(logLine(line));
       }
       while (el.childElementCount > 2000) el.firstElementChild.remove();
       if (bottom) el.scrollTop = el.scrollHeight;
@@ -204,16 +249,62 @@
   }
 
   // ---- What the pages have
+  function copy(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = make('textarea', text); // over HTTP on another host, browsers have no clipboard
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    return done ? Promise.resolve() : Promise.reject();
+  }
+  // Filters that the viewer saves, in this browser.
+  function saved() {
+    const list = $('#saved'), save = $('[data-save]'), name = 'filters ' + location.pathname;
+    if (!list) return;
+    const line = $('form[role=search] input').defaultValue.trim();
+    let lines = [];
+    try { lines = JSON.parse(store.get(name)) || []; } catch { /* not ours */ }
+    const show = () => {
+      list.hidden = !lines.length;
+      list.replaceChildren(...lines.map((l) => {
+        const a = make('a', l, 'pill mono');
+        a.href = '?q=' + encodeURIComponent(l);
+        return a;
+      }));
+      save.hidden = !line;
+      setText(save, lines.includes(line) ? 'Forget' : 'Save');
+    };
+    save.title = 'Saved filters are kept in this browser';
+    save.addEventListener('click', () => {
+      lines = lines.includes(line) ? lines.filter((l) => l !== line) : [line, ...lines].slice(0, 20);
+      store.set(name, JSON.stringify(lines));
+      show();
+    });
+    show();
+  }
+  // With the shift key, a click selects all rows from the last one that was clicked.
+  let clicked = null;
+  function range(e) {
+    if (e.target.name !== 'id') return;
+    const boxes = $$('[name=id]'), from = boxes.indexOf(clicked), to = boxes.indexOf(e.target);
+    if (e.shiftKey && from >= 0) boxes.slice(Math.min(from, to), Math.max(from, to) + 1).forEach((b) => { b.checked = e.target.checked; });
+    clicked = e.target;
+    chosen();
+  }
   function wire() {
     $$('[data-follow]').forEach(follow);
     follows.forEach((f, el) => { if (!el.isConnected || !el.dataset.follow) { f.close(); follows.delete(el); } });
     $$('[data-copy]:not([data-on])').forEach((el) => {
-      if (!navigator.clipboard) return;
       el.setAttribute('data-on', '');
       el.title = 'Copy';
-      el.addEventListener('click', () => {
+      el.hidden = false;
+      el.addEventListener('click', async () => { // the text of the element, or what its address answers
         if (String(getSelection())) return;
-        navigator.clipboard.writeText(el.textContent).then(() => { el.title = 'Copied'; });
+        try {
+          await copy(el.dataset.copy ? await (await fetch(el.dataset.copy)).text() : el.textContent);
+          el.title = 'Copied';
+        } catch { el.title = 'Not copied'; }
       });
     });
     $$('[data-all]:not([data-on])').forEach((all) => {
@@ -253,6 +344,8 @@
     if (page) { page.click(); return; }
     if (e.key === 'g') prefix = Date.now();
     else if (e.key === '/') { const q = $('form[role=search] input'); if (q) { q.focus(); q.select(); e.preventDefault(); } }
+    else if (e.key === 'p' && $('[data-live]')) hold();
+    else if (e.key === 't') nextZone();
     else if (e.key === 'j') mark(1);
     else if (e.key === 'k') mark(-1);
     else if (e.key === 'x' && marked()) { const b = $('[name=id]', marked()); if (b) b.click(); }
@@ -276,14 +369,30 @@
     });
   }
 
+  // ---- What a part of a chart stands for, at once and also when it is touched: browsers show titles late or never.
+  const tip = make('div', '', 'tip');
+  function explain(e) {
+    const part = e.target.closest && e.target.closest('.bar'), title = part && $('title', part);
+    if (title) { part.dataset.tip = title.textContent; title.remove(); } // so that it is not shown twice
+    if (!part || !part.dataset.tip) { tip.remove(); return; }
+    const [, when, rest] = /^(.*?): (.*)$/.exec(part.dataset.tip) || ['', part.dataset.tip, ''];
+    tip.replaceChildren(make('b', when), ...rest.split(', ').filter((line) => !line.startsWith('0 ')).map((line) => make('p', line)));
+    document.body.append(tip);
+    const at = part.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = tip;
+    tip.style.left = (at.right + w + 10 < innerWidth ? at.right + 6 : Math.max(at.left - w - 6, 4)) + 'px';
+    tip.style.top = Math.max(4, Math.min(at.top, innerHeight - h - 4)) + 'px';
+  }
+
   document.addEventListener('DOMContentLoaded', () => {
+    document.addEventListener('pointerover', explain);
+    addEventListener('scroll', () => tip.remove(), { passive: true });
     const toggle = $('[data-theme-toggle]');
     if (toggle) {
       toggle.hidden = false;
       toggle.addEventListener('click', () => {
         const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
         root.dataset.theme = dark ? 'light' : 'dark';
-        store.set(root.dataset.theme);
+        store.set('theme', root.dataset.theme);
       });
     }
     const here = new URL(location.href);
@@ -292,6 +401,11 @@
       history.replaceState(null, '', here);
     }
     document.addEventListener('keydown', key);
+    document.addEventListener('click', range);
+    $$('[data-times]').forEach((el) => el.addEventListener('click', nextZone));
+    if ($('#live')) $('#live').addEventListener('click', hold);
+    showZone();
+    saved();
     $$('form[role=search] input[list]').forEach(complete);
     $$('[data-help]').forEach((el) => { el.hidden = false; el.addEventListener('click', help); });
     $$('dialog').forEach((d) => d.addEventListener('click', (e) => { if (e.target === d) d.close(); }));
