@@ -56,8 +56,7 @@ type chart struct {
 	SVG    template.HTML
 	Most   string // the label of the highest value
 	Half   string
-	Begin  string
-	Middle string
+	X      []string // the labels of the times, evenly spaced from the first point to now
 	Legend []legend
 	Empty  string // why there is nothing to see
 }
@@ -127,7 +126,7 @@ func waits(title string, points []af.HistoryPoint, step time.Duration) chart {
 		most = time.Second
 	}
 	top := niceSpan(most)
-	c.Most, c.Half = took(top), took(top/2)
+	c.Most, c.Half = axisSpan(top), axisSpan(top/2)
 	var b strings.Builder
 	begin(&b, len(points), title)
 	y := func(d time.Duration) float64 { return chartHeight - float64(d)/float64(top)*chartHeight }
@@ -176,13 +175,17 @@ func begin(b *strings.Builder, n int, title string) {
 	}
 }
 
+// times sets the labels of the times: of each quarter, as the points are evenly spaced.
 func (c *chart) times(points []af.HistoryPoint) {
 	if len(points) == 0 {
 		return
 	}
-	layout := "15:04"
-	c.Begin = points[0].Start.UTC().Format(layout)
-	c.Middle = points[len(points)/2].Start.UTC().Format(layout)
+	const parts = 4
+	for i := range parts {
+		c.X = append(c.X, points[len(points)*i/parts].Start.UTC().Format("15:04"))
+	}
+	c.X[0] += " UTC"
+	c.X = append(c.X, "now")
 }
 
 func label(start time.Time, step time.Duration) string {
@@ -193,12 +196,17 @@ func label(start time.Time, step time.Duration) string {
 	return start.Format("15:04")
 }
 
-// nice returns the next number of the form 1, 2 or 5 times a power of ten.
+// nice returns the next number that is easy to read and to halve, so that at least five eighths of a chart are used.
 func nice(n int64) int64 {
-	for p := int64(1); ; p *= 10 {
-		for _, m := range []int64{1, 2, 5} {
-			if m*p >= n || p >= 1e17 {
-				return m * p
+	for _, small := range []int64{1, 2, 4, 6, 8} {
+		if n <= small {
+			return small
+		}
+	}
+	for p := int64(10); ; p *= 10 {
+		for _, tenths := range []int64{10, 12, 16, 20, 30, 40, 50, 60, 80} {
+			if m := tenths * (p / 10); m >= n || p >= 1e17 {
+				return m
 			}
 		}
 	}
@@ -208,21 +216,35 @@ func halfOf(n int64) string {
 	if n == 1 {
 		return ""
 	}
-	if n%2 == 1 {
-		return fmt.Sprintf("%.1f", float64(n)/2)
-	}
 	return number(n / 2)
 }
 
-// niceSpan returns the next duration that is easy to read.
+// niceSpan returns the next duration that is easy to read and to halve.
 func niceSpan(d time.Duration) time.Duration {
-	if d <= time.Second {
+	if d <= 800*time.Millisecond {
 		return time.Duration(nice(d.Milliseconds()+1)) * time.Millisecond
 	}
-	for _, s := range []time.Duration{2, 4, 10, 20, 30, 60, 120, 240, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400} {
+	for _, s := range []time.Duration{1, 2, 4, 6, 10, 20, 30, 60, 120, 240, 360, 600, 1200, 1800, 3600, 7200, 14400, 21600,
+		43200, 86400} {
 		if s*time.Second >= d {
 			return s * time.Second
 		}
 	}
 	return time.Duration(nice(int64(d.Hours()/24)+1)) * 24 * time.Hour
+}
+
+// axisSpan returns a duration of niceSpan, or half of it, in one unit.
+func axisSpan(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d > day && d%day == 0:
+		return number(int64(d/day)) + " days"
+	case d >= time.Hour && d%time.Hour == 0:
+		return number(int64(d/time.Hour)) + " h"
+	case d >= time.Minute && d%time.Minute == 0:
+		return number(int64(d/time.Minute)) + " min"
+	case d >= time.Second && d%time.Second == 0:
+		return number(int64(d/time.Second)) + " s"
+	}
+	return took(d)
 }

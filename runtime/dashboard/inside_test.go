@@ -266,3 +266,20 @@ func TestStreamsAreBounded(t *testing.T) {
 		t.Errorf("%d streams and %d watches are left", h.streams, len(h.topics))
 	}
 }
+
+// The top of an axis is near the highest value, and both it and its half are short.
+func TestAxes(t *testing.T) {
+	for n, want := range map[int64]string{1: "1 ", 2: "2 1", 3: "4 2", 7: "8 4", 11: "12 6", 90: "100 50", 207: "300 150",
+		520: "600 300", 33_000: "40,000 20,000"} {
+		if top := nice(n); number(top)+" "+halfOf(top) != want {
+			t.Errorf("%d: %s %s, want %s", n, number(top), halfOf(top), want)
+		}
+	}
+	for d, want := range map[time.Duration]string{0: "1 ms 500 µs", 57 * time.Millisecond: "60 ms 30 ms",
+		900 * time.Millisecond: "1 s 500 ms", 5500 * time.Millisecond: "6 s 3 s", 61 * time.Second: "2 min 1 min",
+		12 * time.Hour: "12 h 6 h", 20 * time.Hour: "24 h 12 h", 60 * time.Hour: "4 days 2 days"} {
+		if top := niceSpan(d); axisSpan(top)+" "+axisSpan(top/2) != want {
+			t.Errorf("%v: %s %s, want %s", d, axisSpan(top), axisSpan(top/2), want)
+		}
+	}
+}

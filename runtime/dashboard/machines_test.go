@@ -68,7 +68,8 @@ func TestMachines(t *testing.T) {
 	contains(t, "machines", page, "alpha", "42 % of 4 CPUs, load 1.5", "15.5 GiB of 16.0 GiB", "nearly full",
 		"25.0 GiB of 100 GiB", "2 versions run", "<b>rabbitmq</b> is down", "Does not work: calls",
 		"not-claiming: no heartbeat is accepted", "Instances without a machine", "q1, q2, q3, q4 and 2 more", "more machines",
-		`<td class="r">7</td><td class="r"><span class="s-warn">still 3</span></td><td class="r">9</td>`)
+		`<td class="r" data-l="wanted">7</td><td class="r" data-l="applied"><span class="s-warn">still 3</span></td>`,
+		`<td class="r" data-l="own maximum">9</td>`)
 	check(t, "machines", page)
 	app, _ := start(t)
 	_, page, _ = get(t, dashboard.Handler(app, everything), "/machines")

@@ -292,7 +292,7 @@ func (v *viewer) Ran(t af.Task) string {
 // Zero returns a bounded number, and nothing for zero: what is there is easier to see.
 func (v *viewer) Zero(n af.Count) template.HTML {
 	if n.N == 0 {
-		return `<span class="muted">–</span>`
+		return `<span class="none">–</span>`
 	}
 	return template.HTML(counted(n))
 }

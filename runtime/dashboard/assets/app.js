@@ -276,7 +276,27 @@
     });
   }
 
+  // ---- What a part of a chart stands for, at once and also when it is touched: browsers show titles late or never.
+  const tip = document.createElement('div');
+  tip.className = 'tip';
+  function explain(e) {
+    const part = e.target.closest && e.target.closest('.bar'), title = part && $('title', part);
+    if (title) { part.dataset.tip = title.textContent; title.remove(); } // so that it is not shown twice
+    if (!part || !part.dataset.tip) { tip.remove(); return; }
+    const [, when, rest] = /^(.*?): (.*)$/.exec(part.dataset.tip) || ['', part.dataset.tip, ''];
+    tip.replaceChildren(...rest.split(', ').filter((line) => !line.startsWith('0 ')).map((line) => { const p = document.createElement('p'); p.textContent = line; return p; }));
+    const b = document.createElement('b');
+    b.textContent = when;
+    tip.prepend(b);
+    document.body.append(tip);
+    const at = part.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = tip;
+    tip.style.left = (at.right + w + 10 < innerWidth ? at.right + 6 : Math.max(at.left - w - 6, 4)) + 'px';
+    tip.style.top = Math.max(4, Math.min(at.top, innerHeight - h - 4)) + 'px';
+  }
+
   document.addEventListener('DOMContentLoaded', () => {
+    document.addEventListener('pointerover', explain);
+    addEventListener('scroll', () => tip.remove(), { passive: true });
     const toggle = $('[data-theme-toggle]');
     if (toggle) {
       toggle.hidden = false;
