@@ -104,9 +104,12 @@ func (s Script) Check(ctx context.Context, tab *chrome.Tab, rules ...string) ([]
 		only = `["` + strings.Join(rules, `", "`) + `"]`
 	}
 	var faults []string
-	err := tab.Eval(ctx, `axe.run(document, {runOnly: `+only+`, resultTypes: ["violations"]}).then((r) => r.violations.map((v) =>
-		v.id + ": " + v.help + v.nodes.slice(0, 4).map((n) => "\n    " + n.target + ": " +
-			[...n.any, ...n.all, ...n.none].slice(0, 1).map((c) => c.message) + "\n      " + n.html.slice(0, 160)).join("") +
-			(v.nodes.length > 4 ? "\n    and " + (v.nodes.length - 4) + " others" : "")))`, &faults)
+	err := tab.Eval(ctx, fmt.Sprintf(run, only), &faults)
 	return faults, err
 }
+
+// run runs axe-core with a choice of rules, and returns a text for each rule that is violated.
+const run = `axe.run(document, { runOnly: %s, resultTypes: ["violations"] }).then((r) => r.violations.map((v) =>
+	v.id + ": " + v.help + v.nodes.slice(0, 4).map((n) => "\n    " + String(n.target).slice(-160) + ": " +
+		[...n.any, ...n.all, ...n.none].slice(0, 1).map((c) => c.message) + "\n      " + n.html.slice(0, 160)).join("") +
+	(v.nodes.length > 4 ? "\n    and " + (v.nodes.length - 4) + " others" : "")))`
