@@ -340,6 +340,9 @@ func TestBulk(t *testing.T) {
 		t.Errorf("%d %s", status, page)
 	}
 	check(t, "bulk", page)
+	if strings.Contains(page, `name="done" value="2"`) {
+		t.Error("the page counts what the dry run would have changed as changed")
+	}
 	form.Set("sure", "1")
 	if status, page, _ = post(t, h, "/tasks/bulk", form); status != 200 || !strings.Contains(page, "2 tasks retried") {
 		t.Errorf("%d %s", status, page)

@@ -241,7 +241,7 @@ func (s *server) shutdown(r *http.Request) <-chan struct{} {
 	if !ok {
 		c = make(chan struct{})
 		s.servers[server] = c
-		server.RegisterOnShutdown(func() { close(c) })
+		server.RegisterOnShutdown(sync.OnceFunc(func() { close(c) })) // each call of Shutdown runs it
 	}
 	return c
 }

@@ -55,6 +55,9 @@ func TestEvents(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	if err := server.Config.Shutdown(ctx); err != nil { // once more, as after one that took too long
+		t.Error(err)
+	}
 }
 
 // One page of a browser has the stream for the tasks of all.

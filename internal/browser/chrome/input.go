@@ -117,8 +117,27 @@ func (t *Tab) Type(ctx context.Context, text string) error {
 func (t *Tab) Press(ctx context.Context, keys string) error {
 	joined, cancel := t.join(ctx)
 	defer cancel()
-	if err := chromedp.Do(joined, chromedp.KeyEvent(keys)); err != nil {
-		return fmt.Errorf("pressing %q: %w", keys, err)
+	for _, key := range keys {
+		if err := chromedp.Do(joined, stroke(key)); err != nil {
+			return fmt.Errorf("pressing %q: %w", keys, err)
+		}
 	}
 	return nil
+}
+
+// stroke presses a key and releases it. The browser makes the character of the key itself, unless the page prevents it;
+// chromedp.KeyEvent would insert it in any case.
+func stroke(key rune) chromedp.Action[chromedp.Void] {
+	var steps []chromedp.Action[chromedp.Void]
+	events := kb.Encode(key)
+	for i, e := range events {
+		switch {
+		case e.Type == kb.KeyChar:
+			continue
+		case e.Type == kb.KeyDown && i+1 < len(events) && events[i+1].Type == kb.KeyChar:
+			e.Text = events[i+1].Text
+		}
+		steps = append(steps, call(input.DispatchKeyEvent, *e))
+	}
+	return chromedp.Steps(steps...)
 }

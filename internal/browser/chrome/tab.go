@@ -254,6 +254,17 @@ func (t *Tab) Eval(ctx context.Context, expression string, out any) error {
 	return nil
 }
 
+// Run runs a script in the page, and ignores its value. It is not subject to the page's policy.
+func (t *Tab) Run(ctx context.Context, script string) error {
+	joined, cancel := t.join(ctx)
+	defer cancel()
+	_, err := chromedp.Run(joined, chromedp.Evaluate[chromedp.Void](script+"\n;0"))
+	if err != nil {
+		return fmt.Errorf("running a script: %w", err)
+	}
+	return nil
+}
+
 // waiting resolves when the condition %s holds. What changes no node, such as scrolling, is noticed by a frame.
 const waiting = `new Promise((done) => {
   const holds = () => { try { return !!(%s); } catch { return false; } };

@@ -32,7 +32,8 @@ func (t *Tab) View(ctx context.Context, v View) error {
 	defer cancel()
 	err := chromedp.Do(ctx,
 		call(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-			Width: int64(v.width()), Height: int64(v.height()), DeviceScaleFactor: cmp.Or(v.Scale, 1), Mobile: v.Phone}),
+			Width: int64(v.width()), Height: int64(v.height()), ScreenWidth: int64(v.width()), ScreenHeight: int64(v.height()),
+			DeviceScaleFactor: cmp.Or(v.Scale, 1), Mobile: v.Phone}),
 		call(emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: v.Phone}),
 		call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}}),
