@@ -42,7 +42,7 @@ func TestExplanationsInStorm(t *testing.T) {
 			end-begin, seen.asked, seen.changed, seen.failed, seen.rules, never)
 		for _, rule := range []admin.Rule{admin.RuleRunning, admin.RuleGated, admin.RuleNotDue, admin.RulePaused,
 			admin.RuleBusy, admin.RuleStopping, admin.RuleSuspect, admin.RuleDue, admin.RuleLimitZero, admin.RuleLost} {
-			if end-begin >= 200 && seen.rules[rule] == 0 && !t.Failed() {
+			if end-begin >= 40 && seen.rules[rule] == 0 && !t.Failed() {
 				t.Errorf("no scenario has come to rule %s", rule)
 			}
 		}

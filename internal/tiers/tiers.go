@@ -9,6 +9,7 @@ import (
 // A tier is a set of tests with phases that run one after the other.
 type tier struct {
 	phases    []phase
+	filler    lane // runs next to all phases
 	servers   bool // it starts RabbitMQ, MongoDB and Redis
 	keepGoing bool // after a failure
 }
@@ -29,6 +30,7 @@ type step struct {
 	dir      string                 // of a nested module; "" is the root
 	env      []string
 	nice     bool // it leaves the processors to the other lanes
+	idle     bool // it runs only while the processors have nothing else to do
 	reduced  bool // only tests that do less with -short or with the race detector
 }
 
@@ -63,13 +65,19 @@ func slowFirst(packages []string) []string {
 
 // shortened are the other light packages whose tests do less with -short, or that omit what takes too long with the race
 // detector. make test-all runs such tests again without it.
-var shortened = only("cmd/af/internal/cli", "gen", "gen/emit", "gen/scan", "internal/fault", "runtime", "runtime/backend/embedded",
-	"runtime/backend/memory")
+func shortened(path string) bool { return timed(path) || computing(path) }
 
-// sequential are the light packages whose tests start other programs, or check text: the race detector would find
-// nothing in them. make test-all runs them once, at full length and without it.
-var sequential = only("cmd/af", "cmd/af/internal/oncall", "cmd/afgen", "golden", "internal/archtest", "internal/tiers",
-	"templates")
+// timed are the shortened packages whose tests wait, or whose time-outs are real.
+var timed = only("cmd/af/internal/cli", "runtime/backend/embedded")
+
+// computing are the other shortened packages. Their tests run in virtual time, or until they are done.
+var computing = only("gen", "internal/fault", "runtime", "runtime/backend/memory")
+
+// sequential are the light packages whose tests start other programs or check text, and the parts of the generator that
+// start no goroutines: the race detector would find nothing in them. make test-all runs them once, at full length and
+// without it.
+var sequential = only("cmd/af", "cmd/af/internal/oncall", "cmd/af/man", "cmd/afgen", "gen/contract", "gen/diag",
+	"gen/directive", "gen/emit", "gen/scan", "golden", "internal/archtest", "internal/tiers", "templates")
 
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {
@@ -101,7 +109,7 @@ const untimed = "^(TestStormOfJobsTakesFewCommands|TestTLSAndMinimalPermissions|
 	"TestJobsOverTheServers|TestCallsTasksAndSubtasksCrossTheServers|TestNightOnServers)$"
 
 // together is the suite of all three servers: the untimed tests, and the others. These measure how soon tasks run again
-// after a failure, so nothing else runs at the same time.
+// after a failure, so only idle steps run at the same time.
 func together(name string, env ...string) (inParallel, alone step) {
 	suite := step{name: name, packages: only("runtime/backend/servers", "cmd/af/internal/oncall/overservers"), race: true,
 		env: env}
@@ -139,21 +147,26 @@ func fuzz(duration string) []step {
 }
 
 func tiers() map[string]tier {
-	full := lane{
+	length := lane{
 		{name: "full length", packages: sequential, flags: []string{"-p=2"}, nice: true},
-		{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true, reduced: true},
+		{name: "full length", packages: timed, flags: []string{"-p=2"}, nice: true, reduced: true},
 	}
-	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
-	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
-	suites := adapters("servers")
-	suites[0] = append(suites[0], costs)
+	simulations := step{name: "full length", packages: computing, flags: []string{"-p=2"}, idle: true, reduced: true}
+	// These begin next to the race detector's step, which compiles other files. A step that compiles the same files at the
+	// same time would compile many of them twice.
+	filler := lane{
+		{name: "lint", command: []string{"make", "lint"}, env: []string{"GOGC=" + compilerGC}, idle: true},
+		{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, idle: true},
+	}
 	inParallel, alone := together("servers")
-	suites = append(suites, lane{lint}, full, lane{inParallel})
+	suites := append(adapters("servers"), length, lane{inParallel})
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }
 
 	return map[string]tier{
-		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(concurrent)}}, suites, {{alone}}}, servers: true},
+		"test": {phases: []phase{{{raced(lightest)}}}},
+		"all": {
+			phases: []phase{{{raced(concurrent)}}, suites, {{alone}, {simulations}}}, filler: filler, servers: true,
+		},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}

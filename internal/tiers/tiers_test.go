@@ -9,14 +9,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // packages returns the paths of the root module's packages that have tests.
 func packages(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}",
-		"../../...").Output()
+	out, err := listed()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,6 +27,12 @@ func packages(t *testing.T) []string {
 	return all
 }
 
+// listed is the output of go list, which takes a second of processor time.
+var listed = sync.OnceValues(func() ([]byte, error) {
+	const tested = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}"
+	return exec.Command("go", "list", "-f", tested, "../../...").Output()
+})
+
 func steps(name string) []step {
 	var all []step
 	for _, p := range tiers()[name].phases {
@@ -34,7 +40,7 @@ func steps(name string) []step {
 			all = append(all, l...)
 		}
 	}
-	return all
+	return append(all, tiers()[name].filler...)
 }
 
 // selected reports whether a step of the tier selects the tests of a package that a flag -skip leaves out.
@@ -151,8 +157,9 @@ func TestArgsOfTests(t *testing.T) {
 		race bool
 		want string
 	}{
-		{true, "go test -json -vet=off -timeout=60m -race " + uninstrumented + " " + module + "gen -short -run=X"},
-		{false, "go test -json -vet=off -timeout=60m " + module + "gen -short -run=X"},
+		{true, "go test -json -vet=off -timeout=60m -toolexec=env GOGC=200 -race " + uninstrumented + " " + module +
+			"gen -short -run=X"},
+		{false, "go test -json -vet=off -timeout=60m -toolexec=env GOGC=200 " + module + "gen -short -run=X"},
 	} {
 		r := &runner{goCmd: "go", packages: []string{"gen", "runtime"}, flags: []string{"-run=X"}, race: c.race}
 		args, env, err := r.testArgs(s)
@@ -164,6 +171,20 @@ func TestArgsOfTests(t *testing.T) {
 		}
 		if cgo := slices.Contains(env, "CGO_ENABLED=1"); cgo != c.race {
 			t.Errorf("with race detector %v: CGO_ENABLED=1 is set: %v", c.race, cgo)
+		}
+	}
+}
+
+// Steps at a lower priority run the same command.
+func TestPriority(t *testing.T) {
+	for name, s := range map[string]step{"normal": {}, "nice": {nice: true}, "idle": {idle: true}} {
+		args := append(priority(s), "echo", "done")
+		out, err := exec.Command(args[0], args[1:]...).Output()
+		if err != nil || string(out) != "done\n" {
+			t.Errorf("%s: %q prints %q, %v", name, args, out, err)
+		}
+		if lower := len(args) > 2; lower != (name != "normal") {
+			t.Errorf("%s: the command is %q", name, args)
 		}
 	}
 }
