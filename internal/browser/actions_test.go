@@ -227,8 +227,8 @@ func TestReaderSeesNoButtons(t *testing.T) {
 	failed, waits := fill(t, s)
 	handler := dashboard.Handler(s.App, as("joe", admin.ReadOnly()...))
 	u := open(t, serve(t, "", handler), chrome.View{})
-	for _, path := range []string{"/", "/tasks", "/tasks/" + failed, "/tasks/" + waits, "/queues", "/queues/prints", "/jobs",
-		"/jobs/nightly", "/services", "/services/calc/Add", "/machines", "/audit"} {
+	for _, path := range []string{"/", "/tasks", "/tasks/" + failed, "/tasks/" + waits, "/queues", "/queues/prints",
+		"/jobs", "/jobs/nightly", "/services", "/services/calc/Add", "/machines", "/audit"} {
 		u.goes(path)
 		u.reads(".who", "read-only")
 		const offers = `[...document.querySelectorAll(

@@ -118,7 +118,8 @@ const scrollsSideways = `[...document.querySelectorAll(".scroll")].filter((e) =>
 // everyPage returns all pages; what they show is named.
 func everyPage(task, queue, job string) []view {
 	return []view{
-		{"overview", "/", nil}, {"tasks", "/tasks", nil}, {"filtered", "/tasks?q=" + url.QueryEscape("status:nothing x"), nil},
+		{"overview", "/", nil}, {"tasks", "/tasks", nil},
+		{"filtered", "/tasks?q=" + url.QueryEscape("status:nothing x"), nil},
 		{"task", "/tasks/" + url.PathEscape(task), nil}, {"queues", "/queues", nil},
 		{"queue", "/queues/" + url.PathEscape(queue), nil}, {"jobs", "/jobs", nil},
 		{"job", "/jobs/" + url.PathEscape(job), nil}, {"services", "/services", nil},
@@ -184,8 +185,8 @@ func TestPagesWithHostileData(t *testing.T) {
 	name := long + `<b>"odd"/` + right
 	odd := af.NewVoidQueue[any](s.App, af.Worker{Name: name, Weight: 1})
 	must(t, s.PauseQueue(t.Context(), name, af.By(evil), af.Reason(evil+right), af.Create()))
-	large := map[string]any{"text": evil + right, evil: strings.Repeat("Ω", 2<<20-30_000), right: []any{1, nil, true, 1e300},
-		"deep": deep(500), strings.Repeat("k", 5000): strings.Repeat("nobreak", 5000)}
+	large := map[string]any{"text": evil + right, evil: strings.Repeat("Ω", 2<<20-30_000),
+		right: []any{1, nil, true, 1e300}, "deep": deep(500), strings.Repeat("k", 5000): strings.Repeat("nobreak", 5000)}
 	ctx := af.WithMetadata(t.Context(), "k", right+evil)
 	waiting, err := odd.Submit(ctx, large, af.TaskID(strings.Repeat("i", 90)+"/?&<"), af.UniqueKey(evil+long))
 	must(t, err)

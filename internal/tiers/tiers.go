@@ -144,6 +144,8 @@ func tiers() map[string]tier {
 		{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true, reduced: true},
 	}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
+	// Its Apps have no more threads than those of other tests, which the race detector checks.
+	pages := step{name: "browser", dir: "internal/browser", flags: []string{"-p=1"}}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
 	suites[0] = append(suites[0], costs)
@@ -153,7 +155,7 @@ func tiers() map[string]tier {
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(concurrent)}}, suites, {{alone}}}, servers: true},
+		"all":       {phases: []phase{{{raced(concurrent)}}, suites, {{alone}}, {{pages}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
