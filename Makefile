@@ -24,7 +24,8 @@ help:
 	@echo 'make demo            run the example services and their client'
 	@echo 'make demo-ui         run the example services with their dashboard, and clients, until Ctrl-C'
 	@echo 'make test            tests that need only Go, with -race if there is a C compiler: at most 5 minutes'
-	@echo 'make test-all        what CI runs: lint and all tests, also over RabbitMQ, MongoDB and Redis: at most 15 minutes'
+	@echo 'make test-all        what CI runs: lint and all tests, also over RabbitMQ, MongoDB and Redis and in'
+	@echo '                     a browser: at most 15 minutes'
 	@echo 'make test-long       long simulations, soak, elections, RabbitMQ 4, fuzzing; RECORD=1 writes the result'
 	@echo '                     into docs/developing.md'
 	@echo 'make test-rabbitmq4  the suites over RabbitMQ 4 and Redis 8, in a Debian 13 that it installs (root only)'
@@ -79,6 +80,7 @@ lint:
 	@$(GO) run ./internal/wordlist
 	@$(GO) vet -tags long ./internal/devstack/... ./runtime/backend/...
 	@cd bench && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
+	@cd internal/browser && $(GO) vet ./... && $(GO) tool -modfile=../../go.mod staticcheck ./... && $(GO) mod tidy -diff
 
 bench:
 	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/... ./examples/...

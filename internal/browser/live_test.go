@@ -136,6 +136,20 @@ func TestLogIsFollowed(t *testing.T) {
 	u.clean()
 }
 
+// The page of a task that is deleted remains, and tells it.
+func TestDeletedTaskRemainsReadable(t *testing.T) {
+	s := start(t)
+	id := s.submit(t, "log")
+	s.reaches(t, id, af.StatusSuccess)
+	u := open(t, serve(t, "", dashboard.Handler(s.App, ann)), chrome.View{})
+	u.goes("/tasks/" + id)
+	u.live()
+	must(t, s.DeleteTask(t.Context(), id, af.By("bob")))
+	u.reads("#live", "deleted")
+	u.reads("h1", id)
+	u.clean("status of 404")
+}
+
 func TestHistoryKeepsTheState(t *testing.T) {
 	s := start(t)
 	failed := s.submit(t, "fail")

@@ -59,40 +59,37 @@ func (u *user) look(v view, script axe.Script, allowed []string) {
 	if v.open != nil {
 		v.open(u)
 	}
-	for _, width := range []int{1280, 768, 375} {
-		for _, dark := range []bool{false, true} {
-			name := fmt.Sprintf("%d px, dark: %t", width, dark)
-			phone := width < 500
-			u.within(func(ctx context.Context) error {
-				return u.tab.View(ctx, chrome.View{Width: width, Dark: dark, Phone: phone})
-			})
-			u.sees(fmt.Sprintf("screen.width === %d && matchMedia('(prefers-color-scheme: dark)').matches === %t", width, dark))
-			if wide := value[[]string](u, tooWide); len(wide) > 0 {
-				u.Errorf("%s: the page is wider than the screen: %s", name, strings.Join(wide, "; "))
-			}
-			if sideways := value[[]string](u, scrollsSideways); phone && len(sideways) > 0 {
-				u.Errorf("%s: tables scroll sideways: %s", name, strings.Join(sideways, "; "))
-			}
-			if script == "" {
-				continue
-			}
-			var rules []string
-			switch { // the theme changes nothing but colors, and the width little more than positions
-			case width == 768, dark && phone:
-				continue
-			case dark:
-				rules = []string{"color-contrast"}
-			case phone:
-				rules = []string{"target-size", "scrollable-region-focusable", "region"}
-			}
-			u.within(func(ctx context.Context) error {
-				faults, err := script.Check(ctx, u.tab, rules...)
-				for _, f := range faults {
-					u.Errorf("%s: %s", name, f)
-				}
-				return err
-			})
+	// Themes differ in colors only, and widths in little more than positions, so not every pair of them is checked.
+	for _, size := range []struct {
+		width int
+		dark  bool
+		rules []string // all, without any
+	}{
+		{1280, false, nil}, {1280, true, []string{"color-contrast"}}, {768, false, []string{}},
+		{375, true, []string{"target-size", "scrollable-region-focusable", "region"}},
+	} {
+		name, phone := fmt.Sprintf("%d px, dark: %t", size.width, size.dark), size.width < 500
+		u.within(func(ctx context.Context) error {
+			return u.tab.View(ctx, chrome.View{Width: size.width, Dark: size.dark, Phone: phone})
+		})
+		u.sees(fmt.Sprintf("screen.width === %d && matchMedia('(prefers-color-scheme: dark)').matches === %t", size.width,
+			size.dark))
+		if wide := value[[]string](u, tooWide); len(wide) > 0 {
+			u.Errorf("%s: the page is wider than the screen: %s", name, strings.Join(wide, "; "))
 		}
+		if sideways := value[[]string](u, scrollsSideways); phone && len(sideways) > 0 {
+			u.Errorf("%s: tables scroll sideways: %s", name, strings.Join(sideways, "; "))
+		}
+		if script == "" || size.rules != nil && len(size.rules) == 0 {
+			continue
+		}
+		u.within(func(ctx context.Context) error {
+			faults, err := script.Check(ctx, u.tab, size.rules...)
+			for _, f := range faults {
+				u.Errorf("%s: %s", name, f)
+			}
+			return err
+		})
 	}
 	if title := value[string](u, "document.title"); title == "evil" {
 		u.Error("a script of the data has run")
@@ -118,7 +115,8 @@ const scrollsSideways = `[...document.querySelectorAll(".scroll")].filter((e) =>
 // everyPage returns all pages; what they show is named.
 func everyPage(task, queue, job string) []view {
 	return []view{
-		{"overview", "/", nil}, {"tasks", "/tasks", nil}, {"filtered", "/tasks?q=" + url.QueryEscape("status:nothing x"), nil},
+		{"overview", "/", nil}, {"tasks", "/tasks", nil},
+		{"filtered", "/tasks?q=" + url.QueryEscape("status:nothing x"), nil},
 		{"task", "/tasks/" + url.PathEscape(task), nil}, {"queues", "/queues", nil},
 		{"queue", "/queues/" + url.PathEscape(queue), nil}, {"jobs", "/jobs", nil},
 		{"job", "/jobs/" + url.PathEscape(job), nil}, {"services", "/services", nil},
@@ -184,8 +182,8 @@ func TestPagesWithHostileData(t *testing.T) {
 	name := long + `<b>"odd"/` + right
 	odd := af.NewVoidQueue[any](s.App, af.Worker{Name: name, Weight: 1})
 	must(t, s.PauseQueue(t.Context(), name, af.By(evil), af.Reason(evil+right), af.Create()))
-	large := map[string]any{"text": evil + right, evil: strings.Repeat("Ω", 2<<20-30_000), right: []any{1, nil, true, 1e300},
-		"deep": deep(500), strings.Repeat("k", 5000): strings.Repeat("nobreak", 5000)}
+	large := map[string]any{"text": evil + right, evil: strings.Repeat("Ω", 2<<20-30_000),
+		right: []any{1, nil, true, 1e300}, "deep": deep(500), strings.Repeat("k", 5000): strings.Repeat("nobreak", 5000)}
 	ctx := af.WithMetadata(t.Context(), "k", right+evil)
 	waiting, err := odd.Submit(ctx, large, af.TaskID(strings.Repeat("i", 90)+"/?&<"), af.UniqueKey(evil+long))
 	must(t, err)

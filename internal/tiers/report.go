@@ -152,8 +152,9 @@ func (r *report) fail(format string, args ...any) {
 func (r *report) finish(require bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := len(r.higher); n > 0 && !r.hasAll {
-		fmt.Fprintf(r.out, "%d tests are left to make test-all\n", n)
+	if !r.hasAll {
+		fmt.Fprintf(r.out, "left to make test-all: %d long tests, all tests over servers, and those of the dashboard in a "+
+			"browser\n", len(r.higher))
 	}
 	fmt.Fprintf(r.out, "%d passed, %d failed\n", r.passed, r.failures)
 	if r.failures > 0 {

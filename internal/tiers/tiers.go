@@ -158,6 +158,8 @@ func tiers() map[string]tier {
 		{name: "lint", command: []string{"make", "lint"}, env: []string{"GOGC=" + compilerGC}, idle: true},
 		{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, idle: true},
 	}
+	// Its Apps have no more threads than those of other tests, which the race detector checks.
+	pages := step{name: "browser", dir: "internal/browser", flags: []string{"-p=1"}}
 	inParallel, alone := together("servers")
 	suites := append(adapters("servers"), length, lane{inParallel})
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }
@@ -165,7 +167,8 @@ func tiers() map[string]tier {
 	return map[string]tier{
 		"test": {phases: []phase{{{raced(lightest)}}}},
 		"all": {
-			phases: []phase{{{raced(concurrent)}}, suites, {{alone}, {simulations}}}, filler: filler, servers: true,
+			phases: []phase{{{raced(concurrent)}}, suites, {{alone}, {simulations}}, {{pages}}}, filler: filler,
+			servers: true,
 		},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},

@@ -250,7 +250,7 @@ func TestReport(t *testing.T) {
 			wants: []string{"FAILED: NOT TESTED", "p.TestC: no server"}},
 		{name: "higher_tier", events: events("TestD", "skip",
 			"    d_test.go:7: long: runs staticcheck\n--- SKIP: TestD (0.00s)\n"), ok: true,
-			require: true, wants: []string{"1 tests are left to make test-all\n"}, lacks: []string{"NOT TESTED"}},
+			require: true, wants: []string{"left to make test-all: 1 long tests"}, lacks: []string{"NOT TESTED"}},
 		{name: "build", events: `{"ImportPath":"p","Action":"build-output","Output":"p.go:1: syntax error\n"}` + "\n" +
 			`{"ImportPath":"p","Action":"build-fail"}` + "\n", ok: true, wants: []string{"FAIL p\np.go:1: syntax error\n"}},
 		{name: "no_result",

@@ -78,6 +78,9 @@ func Start(ctx context.Context) (*Browser, error) {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("no-pings", true),
 		chromedp.Flag("lang", "en-US"),
+		// One process for all pages of a site, and none in reserve: starting them takes most of the time.
+		chromedp.Flag("process-per-site", true),
+		chromedp.Flag("disable-features", "Translate,SpareRendererForSitePerProcess,OptimizationHints,MediaRouter"),
 	)
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // it does not work for root

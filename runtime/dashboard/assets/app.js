@@ -83,7 +83,7 @@
 
   // ---- Live updates
   const least = 1000, poll = 5000, unrelated = 3000;
-  let due = null, fetching = false, last = 0, wanted = new Set(), held = false;
+  let due = null, fetching = false, gone = false, last = 0, wanted = new Set(), held = false;
   function hold() { // or resume
     held = !held;
     state(shown);
@@ -100,7 +100,7 @@
   }
   async function refresh() {
     due = null;
-    if (fetching || held || document.hidden) return;
+    if (fetching || held || gone || document.hidden) return;
     const kinds = wanted;
     wanted = new Set();
     const parts = $$('[data-live]').filter((el) => kinds.has('start') || el.dataset.live.split(' ').some((k) => kinds.has(k)));
@@ -109,6 +109,7 @@
     last = Date.now();
     try {
       const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
+      if (answer.status === 404) { gone = true; state('gone'); return; } // what is shown remains, to be read
       if (!answer.ok) throw new Error(answer.statusText);
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       if (held) { fetching = false; return; }
@@ -136,9 +137,11 @@
   let stream = null, polling = null, channel = null, unlock = null, asked = null, shown = 'poll';
   const me = Math.random().toString(36).slice(2), others = new Map(); // the tasks of other pages, by page
   const words = { live: ['live', 'Changes are shown within a second or two'], poll: ['every 5 s', 'No stream of events: the page is read every 5 seconds'],
-    off: ['not updating', 'The dashboard does not answer'], held: ['paused', 'Updates of this page are paused. Resume: p'] };
+    off: ['not updating', 'The dashboard does not answer'], gone: ['deleted', 'What this page shows has been deleted'],
+    held: ['paused', 'Updates of this page are paused. Resume: p'] };
   function state(s) {
-    if (s !== 'off') shown = s;
+    if (gone) s = 'gone';
+    else if (s !== 'off') shown = s;
     const el = $('#live');
     if (!el) return;
     const shows = held ? 'held' : s;
