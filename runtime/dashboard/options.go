@@ -38,7 +38,8 @@ func Authorize(f func(*http.Request) (admin.User, error)) Option {
 }
 
 // RedactPayload sets a function that returns what viewers see of a payload, a result, the progress or the details of an
-// error of a task of a queue, whatever their rights. It may return nil, and must not modify value. With this option
+// error of a task of a queue, whatever their rights. For the result of a call, or the details of its error, queue is the
+// service and the method, such as calc.Div. The function may return nil, and must not modify value. With this option
 // tasks can't be filtered by their payloads. Messages, logs and metadata are shown as they are.
 func RedactPayload(f func(queue string, value json.RawMessage) json.RawMessage) Option {
 	return func(o *options) { o.redact = f }

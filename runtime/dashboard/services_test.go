@@ -2,16 +2,20 @@ package dashboard_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
+	"github.com/afgen/afgen/runtime/admin/adminhttp"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/dashboard"
 )
@@ -164,5 +168,36 @@ func TestCallRights(t *testing.T) {
 	}
 	if log, err := app.Audit(t.Context(), af.AuditQuery{}); err != nil || len(log.Entries) != 1 {
 		t.Errorf("%+v, %v", log, err)
+	}
+}
+
+// What a call returns is redacted as what tasks have, in pages and in the API. The function knows the method.
+func TestCallRedacted(t *testing.T) {
+	app := startEcho(t)
+	redact := dashboard.RedactPayload(func(queue string, _ json.RawMessage) json.RawMessage {
+		return json.RawMessage(`{"hidden":"` + queue + `"}`)
+	})
+	h := dashboard.Handler(app, as(admin.AllRights()...), redact)
+	for name, tt := range map[string]struct {
+		form url.Values
+		want string
+	}{
+		"result": {url.Values{"arg.text": {"the secret"}, "arg.times": {"2"}, "timeout": {"5s"}}, "succeeded"},
+		"error":  {url.Values{"arg.times": {"-1"}, "timeout": {"5s"}}, "out_of_range"},
+	} {
+		_, page, _ := post(t, h, "/services/echo/Say/call", tt.form)
+		contains(t, name, page, tt.want, "echo.Say", "hidden")
+		if strings.Contains(page, "the secretthe secret") || strings.Contains(page, ">hint<") {
+			t.Errorf("%s: what the method returned is shown: %s", name, page)
+		}
+	}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	api, err := adminhttp.NewClient(server.URL, adminhttp.ClientOptions{})
+	testkit.Must(t, err)
+	reply, err := api.Call(t.Context(), admin.Call{Service: "echo", Method: "Say",
+		Args: json.RawMessage(`{"text":"the secret","times":2}`)}, admin.Action{By: "ann"})
+	if string(reply) != `{"hidden":"echo.Say"}` || err != nil {
+		t.Errorf("the API returns %s, %v", reply, err)
 	}
 }

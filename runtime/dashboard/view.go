@@ -40,6 +40,9 @@ func (v *viewer) Can(method string) bool { return v.user.Check(method) == nil }
 // ReadOnly reports whether the user may change nothing.
 func (v *viewer) ReadOnly() bool { return v.user.Check("") != nil }
 
+// Redacts reports whether values are shown as [RedactPayload] returns them.
+func (v *viewer) Redacts() bool { return v.redact != nil }
+
 // Link returns the path of a page.
 func (v *viewer) Link(elements ...string) string { return v.link(elements...) }
 
