@@ -277,6 +277,29 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
+// When the instance that serves ends, another one on the machine serves, and tells it in one line.
+func TestServeTakesOver(t *testing.T) {
+	first, firstLog := logged(t)
+	testkit.Must(t, dashboard.Serve(first, config.Config{Dashboard: &config.Dashboard{Listen: free}}))
+	found := regexp.MustCompile(`url=(http://(127\.0\.0\.1:\d+)/)`).FindStringSubmatch(firstLog.String())
+	if found == nil {
+		t.Fatalf("no address in the log:\n%s", firstLog)
+	}
+	second, log := logged(t)
+	testkit.Must(t, dashboard.Serve(second, config.Config{Dashboard: &config.Dashboard{Listen: found[2]}}))
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "until the port is free") {
+		t.Fatalf("log:\n%s", text)
+	}
+	testkit.Must(t, first.Shutdown(t.Context()))
+	testkit.Eventually(t, "the second serves", func() bool { return strings.Contains(log.String(), found[1]) })
+	if status, _, page := ask(t, browser(t), found[1], "", nil); status == 0 || !strings.Contains(page, "afgen") {
+		t.Errorf("%d %s", status, page)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("%d lines in the log:\n%s", n, log)
+	}
+}
+
 // logged returns an App that is not started, and its log.
 func logged(t *testing.T) (*af.App, *lockedBuffer) {
 	t.Helper()
