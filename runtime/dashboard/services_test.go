@@ -38,10 +38,11 @@ type (
 )
 
 var say = af.Method[echoArgs, echoReply]{Service: "echo", Name: "Say", Fingerprint: "f1", Idempotent: true,
-	Signature: "(text string, times int, loud bool, more map[string]any) (said string)"}
+	Signature: "(text string, times int, loud bool, more map[string]any) (said string)",
+	Doc:       "Say says a text several times."}
 
 // odd has a signature that can't be read, and a hostile one.
-var odd = af.Method[echoArgs, echoReply]{Service: "echo", Name: "Odd", Fingerprint: "f2", Signature: evil}
+var odd = af.Method[echoArgs, echoReply]{Service: "echo", Name: "Odd", Fingerprint: "f2", Signature: evil, Doc: evil}
 
 // startEcho returns a started App that serves methods.
 func startEcho(t *testing.T) *af.App {
@@ -60,7 +61,7 @@ func startEcho(t *testing.T) *af.App {
 		}
 		return echoReply{Said: said, More: a.More}, nil
 	}
-	af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 4}, &echo{}, af.Bind(&say, handle),
+	af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 4, Doc: "Echo repeats what it is told."}, &echo{}, af.Bind(&say, handle),
 		af.Bind(&odd, handle))
 	if err := app.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -76,11 +77,12 @@ func TestServices(t *testing.T) {
 	app := startEcho(t)
 	h := dashboard.Handler(app, as(admin.AllRights()...), dashboard.Prefix("/ops"))
 	_, page, _ = get(t, h, "/ops/services")
-	contains(t, "services", page, "echo", "/ops/services/echo/Say", "times int", "idempotent", "no errors")
+	contains(t, "services", page, "echo", "/ops/services/echo/Say", "times int", "idempotent", "no errors", "Echo repeats what it is told.",
+		"Say says a text several times.")
 	check(t, "services", page)
 	for path, texts := range map[string][]string{
 		"/ops/services/echo/Say": {`name="arg.text"`, `name="arg.times"`, `<select name="arg.loud"`,
-			`<textarea name="arg.more"`, "Call Say"},
+			`<textarea name="arg.more"`, "Call Say", "Say says a text several times.", "Echo repeats what it is told."},
 		"/ops/services/echo/Odd": {`name="args"`},
 	} {
 		_, page, _ = get(t, h, path)
