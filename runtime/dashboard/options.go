@@ -20,6 +20,8 @@ type options struct {
 	traceLink string
 	operator  string
 	now       func() time.Time
+	// noRights tells a user who may change nothing why; "" means that Authorize decides.
+	noRights func() string
 }
 
 // Prefix is the path at which the handler is mounted, such as /ops. The handler removes it from the paths of requests:

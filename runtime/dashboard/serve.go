@@ -104,7 +104,8 @@ func open(api admin.API, cfg config.Dashboard, opts []Option) (*Listener, error)
 		return nil, notLocal(cfg.Listen)
 	}
 	g := newGate(cfg, &o, address.Port)
-	g.pages = HandlerOf(api, append(opts[:len(opts):len(opts)], Authorize(g.user))...)
+	explain := func(o *options) { o.noRights = g.noRights }
+	g.pages = HandlerOf(api, append(opts[:len(opts):len(opts)], Authorize(g.user), explain)...)
 	host, _, _ := net.SplitHostPort(cfg.Listen) // net.Listen has read it
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"

@@ -139,6 +139,36 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// Who may change nothing is told why, and how to get rights, on each page and when something is refused.
+func TestHints(t *testing.T) {
+	app, _ := start(t)
+	rights := func(rights ...admin.Right) []dashboard.Option { return []dashboard.Option{as(rights...)} }
+	for name, tt := range map[string]struct {
+		write bool
+		opts  []dashboard.Option
+		want  string // "" for no hint
+	}{
+		"no_write":              {false, nil, "write: true in the section dashboard"},
+		"no_token":              {true, nil, "open the address with the token"},
+		"no_write_whatever_who": {false, rights(admin.AllRights()...), "write: true in the section dashboard"},
+		"reader":                {true, rights(admin.ReadOnly()...), "dashboard.Authorize returns them"},
+		"limited":               {true, rights(admin.Read, admin.Operate), "You lack: payloads, submit, configure."},
+		"all":                   {true, rights(admin.AllRights()...), ""},
+	} {
+		l := listen(t, app, config.Dashboard{Listen: free, Write: tt.write}, tt.opts...)
+		at, _, _ := strings.Cut(l.URL(), "?")
+		_, _, page := ask(t, browser(t), at+"queues", "", nil)
+		has := strings.Contains(page, `title="Why some actions are missing"`)
+		if has != (tt.want != "") || !strings.Contains(page, tt.want) {
+			t.Errorf("%s: want %q in %s", name, tt.want, page)
+		}
+		status, _, page := ask(t, browser(t), at+"queues/things/max", "", url.Values{"max": {"2"}})
+		if (status == 403) != (tt.want != "") || !strings.Contains(page, tt.want) {
+			t.Errorf("%s: %d, want %q in %s", name, status, tt.want, page)
+		}
+	}
+}
+
 // The cookie is not for scripts and other sites, and the redirect stays on this server.
 func TestTokenCookie(t *testing.T) {
 	app, _ := start(t)

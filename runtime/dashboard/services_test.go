@@ -61,8 +61,8 @@ func startEcho(t *testing.T) *af.App {
 		}
 		return echoReply{Said: said, More: a.More}, nil
 	}
-	af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 4, Doc: "Echo repeats what it is told."}, &echo{}, af.Bind(&say, handle),
-		af.Bind(&odd, handle))
+	service := af.Service{Name: "echo", Type: "Echo", Concurrency: 4, Doc: "Echo repeats what it is told."}
+	af.RegisterService(app, service, &echo{}, af.Bind(&say, handle), af.Bind(&odd, handle))
 	if err := app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +77,8 @@ func TestServices(t *testing.T) {
 	app := startEcho(t)
 	h := dashboard.Handler(app, as(admin.AllRights()...), dashboard.Prefix("/ops"))
 	_, page, _ = get(t, h, "/ops/services")
-	contains(t, "services", page, "echo", "/ops/services/echo/Say", "times int", "idempotent", "no errors", "Echo repeats what it is told.",
-		"Say says a text several times.")
+	contains(t, "services", page, "echo", "/ops/services/echo/Say", "times int", "idempotent", "no errors",
+		"Echo repeats what it is told.", "Say says a text several times.")
 	check(t, "services", page)
 	for path, texts := range map[string][]string{
 		"/ops/services/echo/Say": {`name="arg.text"`, `name="arg.times"`, `<select name="arg.loud"`,
