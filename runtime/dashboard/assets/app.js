@@ -113,6 +113,7 @@
     const hint = $('p', fresh);
     old.replaceWith(document.importNode(fresh, true));
     if (hint) denied(hint.textContent);
+    want(['start'], 0); // forms that are of no use any more
   }
 
   // One visible page of a browser holds a lock, and with it the stream of events; it passes on what comes. The others
