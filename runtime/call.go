@@ -102,6 +102,7 @@ type Method[A, R any] struct {
 	Timeout     time.Duration
 	Idempotent  bool
 	Fingerprint string
+	Doc         string // for people; more than 1 KiB is cut
 }
 
 // Call calls the method. Its error is an *Error, or wraps one.
@@ -132,5 +133,7 @@ func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 
 // info describes the method to the registry.
 func (m *Method[A, R]) info() backend.MethodInfo {
-	return backend.MethodInfo{Name: m.Name, Signature: m.Signature, Fingerprint: m.Fingerprint, Idempotent: m.Idempotent}
+	return backend.MethodInfo{
+		Name: m.Name, Signature: m.Signature, Fingerprint: m.Fingerprint, Idempotent: m.Idempotent, Doc: m.Doc,
+	}
 }

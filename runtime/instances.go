@@ -17,6 +17,7 @@ import (
 //	Signature   string // its parameters and results with their Go types
 //	Fingerprint string // of its contract: differs if the two sides of a call may be incompatible
 //	Idempotent  bool   // it may be called again if the outcome of a call is unknown
+//	Doc         string // the first paragraph of its doc comment
 type MethodInfo = backend.MethodInfo
 
 // An InstanceInfo describes a running App. It is at most a second old while the instance is alive. After a Shutdown the
@@ -44,9 +45,10 @@ type InstanceInfo struct {
 // A ServiceInfo is a service and the instances that serve it: at least one.
 type ServiceInfo struct {
 	Name      string            `json:"name"`
-	Methods   []MethodInfo      `json:"methods"`   // of the instance that was started last
-	Instances []ServiceInstance `json:"instances"` // sorted by id
-	Load      ServiceLoad       `json:"load"`      // sum of all instances
+	Doc       string            `json:"doc,omitempty"` // first paragraph of the doc comment of its type
+	Methods   []MethodInfo      `json:"methods"`       // of the instance that was started last
+	Instances []ServiceInstance `json:"instances"`     // sorted by id
+	Load      ServiceLoad       `json:"load"`          // sum of all instances
 }
 
 // A ServiceInstance is a service as one instance serves it.
@@ -277,26 +279,26 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 
 // describe reads the methods of services. A contract that is not stored, such as that of a new instance, has none.
 func (c *core) describe(ctx context.Context, services []ServiceInfo) error {
-	known := map[string][]MethodInfo{}
+	known := map[string]registry.Description{}
 	for i := range services {
 		s := &services[i]
 		newest := &s.Instances[0]
 		for j := range s.Instances {
 			in := &s.Instances[j]
 			name := s.Name + "/" + in.Contract
-			methods, ok := known[name]
+			about, ok := known[name]
 			if !ok {
 				var err error
-				if methods, err = c.registry.Methods(ctx, s.Name, in.Contract); err != nil {
+				if about, err = c.registry.Describe(ctx, s.Name, in.Contract); err != nil {
 					return err
 				}
-				known[name] = methods
+				known[name] = about
 			}
-			if in.Methods = methods; in.Started.After(newest.Started) {
+			if in.Methods = about.Methods; in.Started.After(newest.Started) {
 				newest = in
 			}
 		}
-		s.Methods = newest.Methods
+		s.Methods, s.Doc = newest.Methods, known[s.Name+"/"+newest.Contract].Doc
 	}
 	return nil
 }

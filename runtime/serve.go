@@ -12,6 +12,7 @@ import (
 func (a *App) serve(ctx context.Context, spec ServiceSpec) error {
 	e := backend.Endpoint{Service: spec.Name, Instance: a.instance, Concurrency: max(spec.Concurrency, 1)}
 	methods := make([]serve.Method, len(spec.Methods))
+	args := map[string][]string{} // by method, if they are known
 	for i, m := range spec.Methods {
 		h := Handler(serve.Recover(m.Handler))
 		for i := len(a.settings.server) - 1; i >= 0; i-- {
@@ -20,9 +21,14 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) error {
 			}
 		}
 		methods[i] = serve.Method{Info: m.Info, Handler: h}
+		if m.Args != nil {
+			args[m.Info.Name] = m.Args
+		}
+		m.Info.Doc = backend.Text(m.Info.Doc, backend.MaxDoc)
 		e.Methods = append(e.Methods, m.Info)
 	}
-	service := registry.NewService(spec.Name, e.Concurrency, e.Methods, argumentsOf(spec.Methods), a.log)
+	about := backend.Text(spec.Doc, backend.MaxDoc)
+	service := registry.NewService(spec.Name, about, e.Concurrency, e.Methods, args, a.log)
 	s := serve.New(serve.Config{
 		Instance: a.instance, Log: a.log, Redact: a.settings.redact, AwaitStart: a.life.AwaitStart, WarnOnce: a.warned.First,
 		Context: a.handlingRequest,

@@ -60,6 +60,11 @@ func TestProjectFiles(t *testing.T) {
 		if !strings.Contains(content["main.go"], "//go:generate go tool afgen ./...\n") {
 			t.Errorf("%s: main.go has no go:generate line", backend)
 		}
+		served := backend != templates.Embedded // without a configuration it has no dashboard, and stays small
+		if strings.Contains(content["main.go"], "dashboard.Serve(app, cfg)") != served ||
+			strings.Contains(content["main.go"], "/runtime/dashboard\"") != served {
+			t.Errorf("%s: main.go serves a dashboard: want %t", backend, served)
+		}
 		imports := "github.com/afgen/afgen/runtime/backend/" + string(backend)
 		for _, file := range []string{"main.go", "client/main.go"} {
 			if !strings.Contains(content[file], `"`+imports+`"`) || strings.Count(content[file], "/runtime/backend/") != 1 {
@@ -151,6 +156,9 @@ func TestConfigMatchesCompose(t *testing.T) {
 	cfg, err := config.Parse("config.yaml", []byte(content["config.yaml"]), noVariables)
 	if backend, _ := cfg.Backend(); backend != config.BackendEmbedded || err != nil {
 		t.Errorf("without servers: %q, %v", backend, err)
+	}
+	if cfg.Dashboard == nil || cfg.Dashboard.Listen != "127.0.0.1:8090" || cfg.Dashboard.Write {
+		t.Errorf("without servers: dashboard %+v", cfg.Dashboard)
 	}
 	uncommented := regexp.MustCompile(`(?m)^# (  \w+: |\w+:$)`).ReplaceAllString(content["config.yaml"], "$1")
 	checkCompose(t, uncommented, content["compose.yaml"])

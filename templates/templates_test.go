@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +46,7 @@ func TestProjectRuns(t *testing.T) {
 			checkLinked(t, dir, backend)
 			command(t, dir, "go", "build", "-o", "bin/", ".", "./client")
 			if backend != templates.Servers { // TestConfigMatchesCompose
-				runProject(t, dir)
+				runProject(t, dir, backend)
 			}
 		})
 	}
@@ -92,17 +95,23 @@ func checkLinked(t *testing.T, dir string, backend templates.Backend) {
 }
 
 // runProject runs the server and the client of a project.
-func runProject(t *testing.T, dir string) {
+func runProject(t *testing.T, dir string, backend templates.Backend) {
 	t.Helper()
+	if backend == templates.Auto {
+		setListen(t, dir, "127.0.0.1:8090", "127.0.0.1:0")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	server := exec.CommandContext(ctx, filepath.Join(dir, "bin", "new"))
 	server.Dir, server.WaitDelay = dir, time.Minute
 	server.Cancel = func() error { return server.Process.Signal(os.Interrupt) }
-	var log bytes.Buffer
+	var log output
 	server.Stdout, server.Stderr = &log, &log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
+	}
+	if backend == templates.Auto {
+		checkDashboard(t, dir, &log)
 	}
 	got := command(t, dir, filepath.Join(dir, "bin", "client"))
 	if want := "3 × tea: 750 cents\nReceived 7.50 for 3 × tea.\n"; got != want {
@@ -115,6 +124,72 @@ func runProject(t *testing.T, dir string) {
 	if t.Failed() {
 		t.Logf("output of the server:\n%s", log.String())
 	}
+}
+
+// setListen changes the address of the dashboard in config.yaml.
+func setListen(t *testing.T, dir, from, to string) {
+	t.Helper()
+	file := filepath.Join(dir, "config.yaml")
+	text, err := os.ReadFile(file)
+	testkit.Must(t, err)
+	if !strings.Contains(string(text), "  listen: "+from+"\n") {
+		t.Fatalf("the dashboard is not at %s:\n%s", from, text)
+	}
+	testkit.Write(t, file, strings.Replace(string(text), "  listen: "+from+"\n", "  listen: "+to+"\n", 1))
+}
+
+// checkDashboard gets the dashboard of a running server, whose log is given. A second server on the machine logs in one
+// line who serves it, and runs.
+func checkDashboard(t *testing.T, dir string, log *output) {
+	t.Helper()
+	served := regexp.MustCompile(`msg=dashboard .*url=http://(127\.0\.0\.1:\d+)/`)
+	var at []string
+	testkit.Eventually(t, "the address in the log", func() bool {
+		at = served.FindStringSubmatch(log.String())
+		return at != nil
+	})
+	var page []byte
+	testkit.Eventually(t, "the page shows the queue", func() bool {
+		resp, err := http.Get("http://" + at[1] + "/queues")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		page, err = io.ReadAll(resp.Body)
+		return err == nil && resp.StatusCode == http.StatusOK && bytes.Contains(page, []byte("/queues/receipt"))
+	})
+	setListen(t, dir, "127.0.0.1:0", at[1])
+	second := exec.Command(filepath.Join(dir, "bin", "new"))
+	var text output
+	second.Dir, second.Stdout, second.Stderr = dir, &text, &text
+	testkit.Must(t, second.Start())
+	testkit.Eventually(t, "the second server runs", func() bool { return strings.Contains(text.String(), "msg=started") })
+	testkit.Must(t, second.Process.Signal(os.Interrupt))
+	if err := second.Wait(); err != nil {
+		t.Errorf("the second server: %v", err)
+	}
+	lines := regexp.MustCompile(`(?m)^.*dashboard.*$`).FindAllString(text.String(), -1)
+	if len(lines) != 1 || !strings.Contains(lines[0], "in use by the dashboard of new, process ") {
+		t.Errorf("the second server logs\n%s", text.String())
+	}
+}
+
+// output is what a process has written. It is safe for concurrent use.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // The image's program is small. It is built with cgo and paths here, to use packages that other tests have compiled;

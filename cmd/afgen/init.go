@@ -21,9 +21,9 @@ a Dockerfile, and a GitHub workflow that tests it and looks for breaking changes
 The flag -backend selects what the programs open:
 
 	auto      what config.yaml selects: one SQLite file, or RabbitMQ, MongoDB and Redis. Going from one to the other
-	          doesn't change the code; programs link all drivers (a stripped server has about 20 MB)
-	embedded  one SQLite file, without config.yaml; programs link no other driver (10 MB)
-	servers   RabbitMQ, MongoDB and Redis, without SQLite (15 MB)
+	          doesn't change the code; programs link all drivers. The server serves a dashboard, and has 33 MB
+	embedded  one SQLite file, without config.yaml and dashboard; programs link no other driver (11 MB)
+	servers   RabbitMQ, MongoDB and Redis, without SQLite. The server serves a dashboard (28 MB)
 
 Without installing afgen:
 
@@ -91,7 +91,7 @@ var nextSteps = map[templates.Backend]string{
 	templates.Auto: `	go mod tidy
 	go generate ./...
 	go test ./...       # the first build takes a minute or two; it compiles SQLite and drivers
-	go run .            # then in another terminal:
+	go run .            # with a dashboard at http://127.0.0.1:8090; then in another terminal:
 	go run ./client
 
 See config.yaml to run it over RabbitMQ, MongoDB and Redis, and compose.yaml to start them.
@@ -102,13 +102,13 @@ See config.yaml to run it over RabbitMQ, MongoDB and Redis, and compose.yaml to 
 	go run .            # the first build takes a minute; it compiles SQLite. Then in another terminal:
 	go run ./client
 
-The programs share the file .af/af.db.
+The programs share the file .af/af.db. The command af serves its dashboard: af ui (docs/af.md).
 `,
 	templates.Servers: `	go mod tidy
 	go generate ./...
 	go test ./...       # needs no servers
 	docker compose up -d --wait
-	go run .            # then in another terminal:
+	go run .            # with a dashboard at http://127.0.0.1:8090; then in another terminal:
 	go run ./client
 
 config.yaml has the addresses of the servers, which compose.yaml starts.

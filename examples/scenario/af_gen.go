@@ -68,7 +68,12 @@ func RegisterSubTestServer(r af.Registrar, impl *SubTestServer) {
 	)
 }
 
-var afSubTestServer = af.Service{Name: "scenario_sub_server", Type: "SubTestServer", Concurrency: 256}
+var afSubTestServer = af.Service{
+	Name:        "scenario_sub_server",
+	Type:        "SubTestServer",
+	Concurrency: 256,
+	Doc:         "SubTestServer also answers calls.",
+}
 
 var afSubTestServerGetServiceName = af.Method[struct{}, afSubTestServerGetServiceNameReply]{
 	Service:     "scenario_sub_server",
@@ -76,6 +81,7 @@ var afSubTestServerGetServiceName = af.Method[struct{}, afSubTestServerGetServic
 	Signature:   "() (ip string)",
 	Timeout:     30 * time.Second,
 	Fingerprint: "035ffadeede6",
+	Doc:         "GetServiceName returns the address of the instance.",
 }
 
 type afSubTestServerGetServiceNameReply struct {
@@ -95,6 +101,7 @@ var afSubTestServerTestFunc = af.Method[afSubTestServerTestFuncArgs, afSubTestSe
 	Signature:   "(x, y int) (int, int)",
 	Timeout:     30 * time.Second,
 	Fingerprint: "4ac33ccd573b",
+	Doc:         "TestFunc returns its arguments.",
 }
 
 type afSubTestServerTestFuncArgs struct {
@@ -159,7 +166,12 @@ func RegisterTestServer(r af.Registrar, impl *TestServer) {
 	)
 }
 
-var afTestServer = af.Service{Name: "scenario_server", Type: "TestServer", Concurrency: 256}
+var afTestServer = af.Service{
+	Name:        "scenario_server",
+	Type:        "TestServer",
+	Concurrency: 256,
+	Doc:         "TestServer answers calls.",
+}
 
 var afTestServerGetServiceName = af.Method[struct{}, afTestServerGetServiceNameReply]{
 	Service:     "scenario_server",
@@ -167,6 +179,7 @@ var afTestServerGetServiceName = af.Method[struct{}, afTestServerGetServiceNameR
 	Signature:   "() (ip string)",
 	Timeout:     30 * time.Second,
 	Fingerprint: "035ffadeede6",
+	Doc:         "GetServiceName returns the address of the instance.",
 }
 
 type afTestServerGetServiceNameReply struct {
@@ -186,6 +199,7 @@ var afTestServerTestFunc = af.Method[afTestServerTestFuncArgs, afTestServerTestF
 	Signature:   "(x, y int) (int, int)",
 	Timeout:     30 * time.Second,
 	Fingerprint: "4ac33ccd573b",
+	Doc:         "TestFunc returns its arguments.",
 }
 
 type afTestServerTestFuncArgs struct {

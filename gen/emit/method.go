@@ -90,6 +90,9 @@ func (w *writer) methodValue(s service, m method) declaration {
 	}
 	fingerprint := w.contract.Services[s.Name].Methods[m.Name].Fingerprint
 	fields = append(fields, w.field("Fingerprint", jen.Lit(fingerprint)))
+	if about := synopsis(m.Doc); about != "" {
+		fields = append(fields, w.field("Doc", text(about)))
+	}
 	structs := []element{w.typeElement(w.local(m.args)), w.typeElement(w.local(m.reply))}
 	types := list("[", structs, "]", columns("var ", m.helper, " = ", w.qualify(runtimePath, "Method"), "{"))
 	return declaration{jen.Var().Id(m.helper).Op("=").Add(w.af("Method"), types, multiline(fields))}

@@ -66,9 +66,15 @@ func (w *writer) registerService(s service) declaration {
 }
 
 func (w *writer) serviceValue(s service) declaration {
-	return declaration{jen.Var().Id(s.helper).Op("=").Add(w.af("Service")).Values(
+	fields := []jen.Code{
 		w.field("Name", jen.Lit(s.Name)),
 		w.field("Type", jen.Lit(s.Type)),
 		w.field("Concurrency", jen.Lit(s.Concurrency)),
-	)}
+	}
+	about := synopsis(s.Doc)
+	if about == "" {
+		return declaration{jen.Var().Id(s.helper).Op("=").Add(w.af("Service")).Values(fields...)}
+	}
+	fields = append(fields, w.field("Doc", text(about)))
+	return declaration{jen.Var().Id(s.helper).Op("=").Add(w.af("Service")).Add(multiline(fields))}
 }

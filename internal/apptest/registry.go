@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
@@ -20,11 +21,15 @@ type sum struct{ Sum int }
 
 var addMethod = af.Method[args, sum]{
 	Service: "adder", Name: "Add", Signature: "(x int, y int) (sum int, err error)", Fingerprint: "f1", Timeout: patience,
+	Doc: "Add adds two numbers.",
 }
+
+// adderDoc is longer than what is kept.
+var adderDoc = "Adder adds. " + strings.Repeat("x", 2000)
 
 func adds(add func(args) (sum, error)) func(*af.App) {
 	return func(app *af.App) {
-		af.RegisterService(app, af.Service{Name: "adder", Type: "Adder", Concurrency: 4}, &adder{},
+		af.RegisterService(app, af.Service{Name: "adder", Type: "Adder", Concurrency: 4, Doc: adderDoc}, &adder{},
 			af.Bind(&addMethod, func(_ context.Context, _ *adder, a args) (sum, error) { return add(a) }))
 	}
 }
@@ -62,11 +67,11 @@ func services(w *world) {
 		s = page.Services[0]
 		return s.Load == af.ServiceLoad{InFlight: 1, Calls: 3, Errors: 1}
 	})
-	want := []af.MethodInfo{{Name: "Add", Signature: addMethod.Signature, Fingerprint: "f1"}}
+	want := []af.MethodInfo{{Name: "Add", Signature: addMethod.Signature, Fingerprint: "f1", Doc: addMethod.Doc}}
 	if in := s.Instances[0]; s.Name != "adder" || len(s.Instances) != 1 ||
 		in.ID != first.Instance().ID || in.IP != "192.0.2.1" ||
 		in.Version != "v1" || in.Concurrency != 4 || in.Load != s.Load || in.Node == "" || in.Draining ||
-		!slices.Equal(s.Methods, want) || !slices.Equal(in.Methods, want) {
+		s.Doc != adderDoc[:1021]+"…" || !slices.Equal(s.Methods, want) || !slices.Equal(in.Methods, want) {
 		w.Errorf("%+v", s)
 	}
 	close(goOn)

@@ -214,7 +214,7 @@ func (g *guard) Submit(ctx context.Context, s Submission, a Action) (Submitted, 
 func (g *guard) Call(ctx context.Context, c Call, a Action) (json.RawMessage, error) {
 	reply, err := write(g, "Call", a, func(a Action) (json.RawMessage, error) { return g.api.Call(ctx, c, a) })
 	if !g.user.Has(Payloads) {
-		reply = nil
+		reply, err = nil, withoutDetails(err)
 	}
 	return reply, err
 }

@@ -165,3 +165,24 @@ func TestGuardRefusesNewPayloadWithoutSubmit(t *testing.T) {
 		t.Errorf("%q, %v", id, err)
 	}
 }
+
+// failing is an API whose calls fail with details.
+type failing struct{ admin.API }
+
+func (failing) Call(context.Context, admin.Call, admin.Action) (json.RawMessage, error) {
+	return nil, af.NewError(af.ErrOutOfRange, "too large", map[string]int{"secret": 1})
+}
+
+// Who may not see payloads gets errors of calls without their details.
+func TestGuardHidesDetailsOfCalls(t *testing.T) {
+	for want, rights := range [][]admin.Right{
+		{admin.Read, admin.Submit}, {admin.Read, admin.Submit, admin.Payloads},
+	} {
+		_, err := admin.Guard(failing{}, admin.User{Name: "ann", Rights: rights}).Call(t.Context(), admin.Call{},
+			admin.Action{})
+		e, ok := errors.AsType[*af.Error](err)
+		if !ok || e.Code != af.ErrOutOfRange || e.Message != "too large" || len(e.Details) != want {
+			t.Errorf("%v: %+v", rights, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"slices"
 
 	af "github.com/afgen/afgen/runtime"
@@ -16,6 +17,16 @@ func redactTask(t *af.Task) {
 		e.Details = nil
 		t.Error = &e
 	}
+}
+
+// withoutDetails returns the error of a call.
+func withoutDetails(err error) error {
+	if e, ok := errors.AsType[*af.Error](err); ok && e.Details != nil {
+		shown := *e
+		shown.Details = nil
+		return &shown
+	}
+	return err
 }
 
 func redactTasks(p *af.TaskPage) {

@@ -52,7 +52,11 @@ type MethodInfo struct {
 	Signature   string `json:"signature"` // parameters and results, with Go types
 	Fingerprint string `json:"fingerprint"`
 	Idempotent  bool   `json:"idempotent,omitempty"`
+	Doc         string `json:"doc,omitempty"` // at most MaxDoc bytes
 }
+
+// MaxDoc is the limit of the documentation of a service or a method, in bytes. More is cut.
+const MaxDoc = 1 << 10
 
 // A Serving is a service that this instance serves.
 type Serving interface {

@@ -29,6 +29,7 @@ func parseForm(w http.ResponseWriter, r *http.Request) error {
 type errorPage struct {
 	frame
 	Code, Head, Message string
+	Why                 string // the user may not do it
 	Back, BackText      string
 }
 
@@ -62,6 +63,9 @@ func (s *server) failPage(w http.ResponseWriter, user admin.User, status int, er
 	}
 	v := &viewer{server: s, user: user, now: s.now()}
 	p.frame = frame{viewer: v, Title: p.Head}
+	if status == http.StatusForbidden && v.Can("Overview") { // a user who may read, so one who is known
+		p.Why = v.Hint()
+	}
 	return s.render(w, status, "error", &p)
 }
 

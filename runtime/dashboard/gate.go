@@ -90,6 +90,19 @@ func (g *gate) user(r *http.Request) (admin.User, error) {
 	return admin.User{Name: "local", Rights: admin.ReadOnly()}, nil
 }
 
+// noRights tells those who may change nothing why, unless the program's function decides.
+func (g *gate) noRights() string {
+	switch {
+	case !g.write:
+		return "Nothing can be changed at this address. Start the program with write: true in the section dashboard of " +
+			"config.yaml, or af ui without -read-only."
+	case g.token != "":
+		return "To change something, open the address with the token: the program has written it to its log, as url of the " +
+			"line dashboard, or printed it. It is another one after each start."
+	}
+	return ""
+}
+
 // is reports whether a text is the token, in a time that does not depend on the text.
 func (g *gate) is(text string) bool {
 	a, b := sha256.Sum256([]byte(text)), sha256.Sum256([]byte(g.token))

@@ -14,6 +14,8 @@ import (
 
 const (
 	nodesOnPage     = 100
+	goneNodes       = 1000 // that are read, of which those of the last hour are shown
+	goneFor         = time.Hour
 	instancesOnPage = 500
 	workersOnPage   = 500
 	nearlyFull      = 0.9
@@ -25,6 +27,8 @@ type machinesPage struct {
 	frame
 	Nodes    []nodeRow
 	Lost     []af.InstanceInfo // instances whose machine is not known
+	Gone     []af.Node         // machines without an instance that have reported in the last hour
+	Crashed  int64             // attempts of the last hour whose processes died
 	Workers  []af.WorkerInfo
 	Versions []versionCount
 	Modes    []af.InstanceInfo // instances in degraded modes
@@ -74,6 +78,10 @@ func (s *server) machines(v *viewer, w http.ResponseWriter, r *http.Request) err
 	nodes, err := v.api.Nodes(ctx, af.NodeQuery{Limit: nodesOnPage})
 	if err != nil {
 		p.Missing = append(p.Missing, "The machines could not be read: "+messageOf(err))
+	} else if all, err := v.api.Nodes(ctx, af.NodeQuery{Gone: true, Limit: goneNodes}); err != nil {
+		p.Missing = append(p.Missing, "The machines that are gone could not be read: "+messageOf(err))
+	} else {
+		p.Gone = goneOf(all.Nodes, v.now)
 	}
 	workers, err := v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage})
 	if err != nil {
@@ -86,6 +94,9 @@ func (s *server) machines(v *viewer, w http.ResponseWriter, r *http.Request) err
 			if !c.Up {
 				p.Down = append(p.Down, c)
 			}
+		}
+		for i := range o.Hour {
+			p.Crashed += o.Hour[i].Lost
 		}
 	}
 	p.Workers = workers.Workers
@@ -121,6 +132,17 @@ func (t instanceTable) List(names []string) string {
 		return t.Cut(80, strings.Join(names[:most], ", ")) + fmt.Sprintf(" and %d more", more)
 	}
 	return t.Cut(80, strings.Join(names, ", "))
+}
+
+// goneOf returns the machines without an instance that have reported lately, the latest first.
+func goneOf(nodes []af.Node, now time.Time) (gone []af.Node) {
+	for i := range nodes {
+		if n := &nodes[i]; len(n.Instances) == 0 && !n.Time.IsZero() && now.Sub(n.Time) <= goneFor {
+			gone = append(gone, *n)
+		}
+	}
+	slices.SortFunc(gone, func(a, b af.Node) int { return b.Time.Compare(a.Time) })
+	return gone
 }
 
 // place assigns the instances to their machines.

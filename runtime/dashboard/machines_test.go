@@ -22,14 +22,25 @@ type fleet struct {
 func (f *fleet) Overview(context.Context) (admin.Overview, error) {
 	o := admin.Overview{}
 	if !f.empty {
+		o.Hour = []af.HistoryPoint{{Lost: 1}, {Lost: 2}}
 		o.Health.Conditions = []af.Condition{{Name: "rabbitmq", Cause: evil, Works: "tasks", Lost: "calls"}}
 	}
 	return o, nil
 }
 
-func (f *fleet) Nodes(context.Context, af.NodeQuery) (af.NodePage, error) {
+func (f *fleet) Nodes(_ context.Context, q af.NodeQuery) (af.NodePage, error) {
 	if f.empty {
 		return af.NodePage{}, nil
+	}
+	gone := func(id string, ago time.Duration) af.Node {
+		return af.Node{ID: id, Host: id + evil, IPs: []string{"10.0.0.9", evil},
+			NodeSample: af.NodeSample{Time: time.Now().Add(-ago)}}
+	}
+	if q.Gone {
+		here := gone("gamma", time.Minute)
+		here.Instances = []string{"one"}
+		return af.NodePage{Nodes: []af.Node{here, gone("delta", 150*time.Second), gone("epsilon", 2*time.Hour),
+			{ID: "zeta"}}}, nil
 	}
 	n := af.Node{ID: "a", Host: "alpha" + evil, IPs: []string{"10.0.0.1"}, OS: "linux", Arch: "amd64", Platform: "debian",
 		CPUs: 4, MemoryTotal: 16 << 30, DiskTotal: 100 << 30}
@@ -70,10 +81,21 @@ func TestMachines(t *testing.T) {
 		"not-claiming: no heartbeat is accepted", "Instances without a machine", "q1, q2, q3, q4 and 2 more", "more machines",
 		`<td class="r" data-l="wanted">7</td><td class="r" data-l="applied"><span class="s-warn">still 3</span></td>`,
 		`<td class="r" data-l="own maximum">9</td>`)
+	_, rest, _ := strings.Cut(page, `id="gone"`)
+	rest, _, _ = strings.Cut(rest, "</section>")
+	contains(t, "gone", rest, "delta", "10.0.0.9", "2 min ago", "3 attempts were lost")
+	for _, name := range []string{"alpha", "beta", "gamma", "epsilon", "zeta"} {
+		if strings.Contains(rest, name) {
+			t.Errorf("%s is shown as gone", name)
+		}
+	}
 	check(t, "machines", page)
 	app, _ := start(t)
 	_, page, _ = get(t, dashboard.Handler(app, everything), "/machines")
 	contains(t, "real", page, "things", "All instances run")
+	if strings.Contains(page, `id="gone"`) {
+		t.Error("nothing is gone")
+	}
 }
 
 // A part that can't be read is told in words, and the rest is shown.

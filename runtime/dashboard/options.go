@@ -20,6 +20,8 @@ type options struct {
 	traceLink string
 	operator  string
 	now       func() time.Time
+	// noRights tells a user who may change nothing why; "" means that Authorize decides.
+	noRights func() string
 }
 
 // Prefix is the path at which the handler is mounted, such as /ops. The handler removes it from the paths of requests:
@@ -38,7 +40,8 @@ func Authorize(f func(*http.Request) (admin.User, error)) Option {
 }
 
 // RedactPayload sets a function that returns what viewers see of a payload, a result, the progress or the details of an
-// error of a task of a queue, whatever their rights. It may return nil, and must not modify value. With this option
+// error of a task of a queue, whatever their rights. For the result of a call, or the details of its error, queue is the
+// service and the method, such as calc.Div. The function may return nil, and must not modify value. With this option
 // tasks can't be filtered by their payloads. Messages, logs and metadata are shown as they are.
 func RedactPayload(f func(queue string, value json.RawMessage) json.RawMessage) Option {
 	return func(o *options) { o.redact = f }

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	af "github.com/afgen/afgen/runtime"
@@ -28,12 +29,29 @@ func (r *redacted) task(t *af.Task) {
 	t.Progress = r.value(t.Queue, t.Progress)
 	if t.Error != nil && len(t.Error.Details) > 0 {
 		e := *t.Error
-		e.Details = slices.Clone(e.Details)
-		for i := range e.Details {
-			e.Details[i].Value = r.value(t.Queue, e.Details[i].Value)
-		}
+		e.Details = r.details(t.Queue, e.Details)
 		t.Error = &e
 	}
+}
+
+func (r *redacted) details(queue string, details []af.ErrorDetail) []af.ErrorDetail {
+	details = slices.Clone(details)
+	for i := range details {
+		details[i].Value = r.value(queue, details[i].Value)
+	}
+	return details
+}
+
+// Call redacts the result and the details of an error.
+func (r *redacted) Call(ctx context.Context, c admin.Call, a admin.Action) (json.RawMessage, error) {
+	reply, err := r.API.Call(ctx, c, a)
+	method := c.Service + "." + c.Method
+	if e, ok := errors.AsType[*af.Error](err); ok && len(e.Details) > 0 {
+		shown := *e
+		shown.Details = r.details(method, e.Details)
+		err = &shown
+	}
+	return r.value(method, reply), err
 }
 
 // refuse returns an error if a query would tell about payloads.

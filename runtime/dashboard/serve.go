@@ -34,7 +34,8 @@ const (
 // which has a secret token, may also change everything. With Authorize there is no token, and Write limits the rights
 // of all users.
 //
-// If the port is in use, as by another instance on this machine, Serve logs who uses it and returns nil.
+// If the port is in use, as by another instance on this machine, Serve logs who uses it and returns nil. The dashboard
+// is served here within a few seconds after the port is free.
 func Serve(app *af.App, cfg config.Config, opts ...Option) error {
 	if cfg.Dashboard == nil {
 		return nil
@@ -44,26 +45,24 @@ func Serve(app *af.App, cfg config.Config, opts ...Option) error {
 		return nil
 	default:
 	}
-	log := app.Logger()
-	l, err := Listen(admin.New(app), *cfg.Dashboard, opts...)
-	if e, ok := errors.AsType[*inUseError](err); ok {
-		level := slog.LevelWarn
-		if e.own {
-			level = slog.LevelInfo // usual with several instances on a machine
+	p := &publisher{until: app.Stopping(), log: app.Logger(), open: func() (served, error) {
+		l, err := open(admin.New(app), *cfg.Dashboard, opts)
+		if err != nil {
+			return nil, err
 		}
-		log.Log(context.Background(), level, "the dashboard is not served here", "reason", messageOf(e))
-		return nil
-	}
-	if err != nil {
+		l.server.ErrorLog = slog.NewLogLogger(app.Logger().Handler(), slog.LevelWarn)
+		return l, nil
+	}}
+	l, err := p.open()
+	switch {
+	case isInUse(err):
+		p.refused(whoUses(cfg.Dashboard.Listen))
+	case err != nil:
 		return err
+	default:
+		p.opened(l)
 	}
-	l.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
-	log.Info("dashboard", "url", l.URL())
-	go func() { // ends with the App
-		if err := l.serve(app.Stopping()); err != nil {
-			log.Error("the dashboard has ended", "error", err)
-		}
-	}()
+	go p.run(l) // ends with the App
 	return nil
 }
 
@@ -78,6 +77,15 @@ type Listener struct {
 // [Listener.Serve], which closes the address. If the port is in use, Listen returns [af.ErrAlreadyExists], with a text
 // that tells who uses it, as far as that can be known.
 func Listen(api admin.API, cfg config.Dashboard, opts ...Option) (*Listener, error) {
+	l, err := open(api, cfg, opts)
+	if isInUse(err) {
+		return nil, whoUses(cfg.Listen)
+	}
+	return l, err
+}
+
+// open is Listen, with an error that isInUse knows if the port is in use.
+func open(api admin.API, cfg config.Dashboard, opts []Option) (*Listener, error) {
 	o := options{operator: localName()}
 	for _, opt := range opts {
 		opt(&o)
@@ -87,10 +95,7 @@ func Listen(api admin.API, cfg config.Dashboard, opts ...Option) (*Listener, err
 		return nil, notLocal(cfg.Listen)
 	}
 	listener, err := net.Listen("tcp", cfg.Listen)
-	switch {
-	case isInUse(err):
-		return nil, whoUses(cfg.Listen)
-	case err != nil:
+	if err != nil {
 		return nil, af.Errorf(af.ErrUnavailable, "dashboard: %w", err).With(af.OutcomeNotSent)
 	}
 	address := listener.Addr().(*net.TCPAddr)
@@ -99,7 +104,8 @@ func Listen(api admin.API, cfg config.Dashboard, opts ...Option) (*Listener, err
 		return nil, notLocal(cfg.Listen)
 	}
 	g := newGate(cfg, &o, address.Port)
-	g.pages = HandlerOf(api, append(opts[:len(opts):len(opts)], Authorize(g.user))...)
+	explain := func(o *options) { o.noRights = g.noRights }
+	g.pages = HandlerOf(api, append(opts[:len(opts):len(opts)], Authorize(g.user), explain)...)
 	host, _, _ := net.SplitHostPort(cfg.Listen) // net.Listen has read it
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
@@ -171,7 +177,7 @@ func (e *inUseError) Error() string { return e.err.Error() }
 func (e *inUseError) Unwrap() error { return e.err }
 
 // whoUses returns an error that names what serves HTTP at an address. A dashboard names its program and process.
-func whoUses(address string) error {
+func whoUses(address string) *inUseError {
 	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
 	defer cancel()
 	e, by := &inUseError{}, "another program"

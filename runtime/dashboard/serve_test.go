@@ -139,6 +139,36 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// Who may change nothing is told why, and how to get rights, on each page and when something is refused.
+func TestHints(t *testing.T) {
+	app, _ := start(t)
+	rights := func(rights ...admin.Right) []dashboard.Option { return []dashboard.Option{as(rights...)} }
+	for name, tt := range map[string]struct {
+		write bool
+		opts  []dashboard.Option
+		want  string // "" for no hint
+	}{
+		"no_write":              {false, nil, "write: true in the section dashboard"},
+		"no_token":              {true, nil, "open the address with the token"},
+		"no_write_whatever_who": {false, rights(admin.AllRights()...), "write: true in the section dashboard"},
+		"reader":                {true, rights(admin.ReadOnly()...), "dashboard.Authorize returns them"},
+		"limited":               {true, rights(admin.Read, admin.Operate), "You lack: payloads, submit, configure."},
+		"all":                   {true, rights(admin.AllRights()...), ""},
+	} {
+		l := listen(t, app, config.Dashboard{Listen: free, Write: tt.write}, tt.opts...)
+		at, _, _ := strings.Cut(l.URL(), "?")
+		_, _, page := ask(t, browser(t), at+"queues", "", nil)
+		has := strings.Contains(page, `title="Why some actions are missing"`)
+		if has != (tt.want != "") || !strings.Contains(page, tt.want) {
+			t.Errorf("%s: want %q in %s", name, tt.want, page)
+		}
+		status, _, page := ask(t, browser(t), at+"queues/things/max", "", url.Values{"max": {"2"}})
+		if (status == 403) != (tt.want != "") || !strings.Contains(page, tt.want) {
+			t.Errorf("%s: %d, want %q in %s", name, status, tt.want, page)
+		}
+	}
+}
+
 // The cookie is not for scripts and other sites, and the redirect stays on this server.
 func TestTokenCookie(t *testing.T) {
 	app, _ := start(t)
@@ -274,6 +304,29 @@ func TestPortInUse(t *testing.T) {
 			strings.ContainsAny(lines, "\x1b\u202e") || !strings.Contains(lines, address) {
 			t.Errorf("%s: want %s in\n%s", address, want, lines)
 		}
+	}
+}
+
+// When the instance that serves ends, another one on the machine serves, and tells it in one line.
+func TestServeTakesOver(t *testing.T) {
+	first, firstLog := logged(t)
+	testkit.Must(t, dashboard.Serve(first, config.Config{Dashboard: &config.Dashboard{Listen: free}}))
+	found := regexp.MustCompile(`url=(http://(127\.0\.0\.1:\d+)/)`).FindStringSubmatch(firstLog.String())
+	if found == nil {
+		t.Fatalf("no address in the log:\n%s", firstLog)
+	}
+	second, log := logged(t)
+	testkit.Must(t, dashboard.Serve(second, config.Config{Dashboard: &config.Dashboard{Listen: found[2]}}))
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "until the port is free") {
+		t.Fatalf("log:\n%s", text)
+	}
+	testkit.Must(t, first.Shutdown(t.Context()))
+	testkit.Eventually(t, "the second serves", func() bool { return strings.Contains(log.String(), found[1]) })
+	if status, _, page := ask(t, browser(t), found[1], "", nil); status == 0 || !strings.Contains(page, "afgen") {
+		t.Errorf("%d %s", status, page)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("%d lines in the log:\n%s", n, log)
 	}
 }
 

@@ -2,16 +2,20 @@ package dashboard_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
+	"github.com/afgen/afgen/runtime/admin/adminhttp"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/dashboard"
 )
@@ -34,10 +38,11 @@ type (
 )
 
 var say = af.Method[echoArgs, echoReply]{Service: "echo", Name: "Say", Fingerprint: "f1", Idempotent: true,
-	Signature: "(text string, times int, loud bool, more map[string]any) (said string)"}
+	Signature: "(text string, times int, loud bool, more map[string]any) (said string)",
+	Doc:       "Say says a text several times."}
 
 // odd has a signature that can't be read, and a hostile one.
-var odd = af.Method[echoArgs, echoReply]{Service: "echo", Name: "Odd", Fingerprint: "f2", Signature: evil}
+var odd = af.Method[echoArgs, echoReply]{Service: "echo", Name: "Odd", Fingerprint: "f2", Signature: evil, Doc: evil}
 
 // startEcho returns a started App that serves methods.
 func startEcho(t *testing.T) *af.App {
@@ -56,8 +61,8 @@ func startEcho(t *testing.T) *af.App {
 		}
 		return echoReply{Said: said, More: a.More}, nil
 	}
-	af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 4}, &echo{}, af.Bind(&say, handle),
-		af.Bind(&odd, handle))
+	service := af.Service{Name: "echo", Type: "Echo", Concurrency: 4, Doc: "Echo repeats what it is told."}
+	af.RegisterService(app, service, &echo{}, af.Bind(&say, handle), af.Bind(&odd, handle))
 	if err := app.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +77,12 @@ func TestServices(t *testing.T) {
 	app := startEcho(t)
 	h := dashboard.Handler(app, as(admin.AllRights()...), dashboard.Prefix("/ops"))
 	_, page, _ = get(t, h, "/ops/services")
-	contains(t, "services", page, "echo", "/ops/services/echo/Say", "times int", "idempotent", "no errors")
+	contains(t, "services", page, "echo", "/ops/services/echo/Say", "times int", "idempotent", "no errors",
+		"Echo repeats what it is told.", "Say says a text several times.")
 	check(t, "services", page)
 	for path, texts := range map[string][]string{
 		"/ops/services/echo/Say": {`name="arg.text"`, `name="arg.times"`, `<select name="arg.loud"`,
-			`<textarea name="arg.more"`, "Call Say"},
+			`<textarea name="arg.more"`, "Call Say", "Say says a text several times.", "Echo repeats what it is told."},
 		"/ops/services/echo/Odd": {`name="args"`},
 	} {
 		_, page, _ = get(t, h, path)
@@ -164,5 +170,36 @@ func TestCallRights(t *testing.T) {
 	}
 	if log, err := app.Audit(t.Context(), af.AuditQuery{}); err != nil || len(log.Entries) != 1 {
 		t.Errorf("%+v, %v", log, err)
+	}
+}
+
+// What a call returns is redacted as what tasks have, in pages and in the API. The function knows the method.
+func TestCallRedacted(t *testing.T) {
+	app := startEcho(t)
+	redact := dashboard.RedactPayload(func(queue string, _ json.RawMessage) json.RawMessage {
+		return json.RawMessage(`{"hidden":"` + queue + `"}`)
+	})
+	h := dashboard.Handler(app, as(admin.AllRights()...), redact)
+	for name, tt := range map[string]struct {
+		form url.Values
+		want string
+	}{
+		"result": {url.Values{"arg.text": {"the secret"}, "arg.times": {"2"}, "timeout": {"5s"}}, "succeeded"},
+		"error":  {url.Values{"arg.times": {"-1"}, "timeout": {"5s"}}, "out_of_range"},
+	} {
+		_, page, _ := post(t, h, "/services/echo/Say/call", tt.form)
+		contains(t, name, page, tt.want, "echo.Say", "hidden")
+		if strings.Contains(page, "the secretthe secret") || strings.Contains(page, ">hint<") {
+			t.Errorf("%s: what the method returned is shown: %s", name, page)
+		}
+	}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	api, err := adminhttp.NewClient(server.URL, adminhttp.ClientOptions{})
+	testkit.Must(t, err)
+	reply, err := api.Call(t.Context(), admin.Call{Service: "echo", Method: "Say",
+		Args: json.RawMessage(`{"text":"the secret","times":2}`)}, admin.Action{By: "ann"})
+	if string(reply) != `{"hidden":"echo.Say"}` || err != nil {
+		t.Errorf("the API returns %s, %v", reply, err)
 	}
 }

@@ -41,6 +41,33 @@ func (v *viewer) Can(method string) bool { return v.user.Check(method) == nil }
 // ReadOnly reports whether the user may change nothing.
 func (v *viewer) ReadOnly() bool { return v.user.Check("") != nil }
 
+// Hint tells a user who may not do everything how to get rights, or returns "".
+func (v *viewer) Hint() string {
+	var missing []string
+	for _, r := range admin.AllRights() {
+		if !v.user.Has(r) {
+			missing = append(missing, string(r))
+		}
+	}
+	const given = " Rights are given by those who run this program: its function for dashboard.Authorize returns them " +
+		"for your name."
+	if v.ReadOnly() && v.noRights != nil {
+		if text := v.noRights(); text != "" {
+			return text
+		}
+	}
+	switch {
+	case v.ReadOnly():
+		return "You may change nothing here." + given
+	case missing != nil:
+		return "You do not have all rights. You lack: " + strings.Join(missing, ", ") + "." + given
+	}
+	return ""
+}
+
+// Redacts reports whether values are shown as [RedactPayload] returns them.
+func (v *viewer) Redacts() bool { return v.redact != nil }
+
 // Link returns the path of a page.
 func (v *viewer) Link(elements ...string) string { return v.link(elements...) }
 

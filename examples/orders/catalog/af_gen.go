@@ -64,7 +64,12 @@ func RegisterCatalog(r af.Registrar, impl *Catalog) {
 	)
 }
 
-var afCatalog = af.Service{Name: "catalog", Type: "Catalog", Concurrency: 256}
+var afCatalog = af.Service{
+	Name:        "catalog",
+	Type:        "Catalog",
+	Concurrency: 256,
+	Doc:         "Catalog answers questions about products.",
+}
 
 var afCatalogPrice = af.Method[afCatalogPriceArgs, afCatalogPriceReply]{
 	Service:     "catalog",
@@ -73,6 +78,7 @@ var afCatalogPrice = af.Method[afCatalogPriceArgs, afCatalogPriceReply]{
 	Timeout:     2 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "f787ca1bcbe5",
+	Doc:         "Price returns the price of a product in cents.",
 }
 
 type afCatalogPriceArgs struct {
@@ -95,6 +101,7 @@ var afCatalogReport = af.Method[afCatalogReportArgs, afCatalogReportReply]{
 	Timeout:     2 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "05e214e62f1c",
+	Doc:         "Report returns the result of an import, or not_found while its lines are imported.",
 }
 
 type afCatalogReportArgs struct {

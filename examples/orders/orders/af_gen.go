@@ -54,7 +54,12 @@ func RegisterOrders(r af.Registrar, impl *Orders) {
 	)
 }
 
-var afOrders = af.Service{Name: "orders", Type: "Orders", Concurrency: 256}
+var afOrders = af.Service{
+	Name:        "orders",
+	Type:        "Orders",
+	Concurrency: 256,
+	Doc:         "Orders accepts orders.",
+}
 
 var afOrdersPlace = af.Method[afOrdersPlaceArgs, afOrdersPlaceReply]{
 	Service:     "orders",
@@ -63,6 +68,8 @@ var afOrdersPlace = af.Method[afOrdersPlaceArgs, afOrdersPlaceReply]{
 	Timeout:     10 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "b2446af9da74",
+	Doc: "Place prices an order and submits the task that fulfils it. The task's ID is made from " +
+		"the order's number, so an order that is placed twice is fulfilled once.",
 }
 
 type afOrdersPlaceArgs struct {

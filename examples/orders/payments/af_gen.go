@@ -53,7 +53,12 @@ func RegisterPayments(r af.Registrar, impl *Payments) {
 	)
 }
 
-var afPayments = af.Service{Name: "payments", Type: "Payments", Concurrency: 256}
+var afPayments = af.Service{
+	Name:        "payments",
+	Type:        "Payments",
+	Concurrency: 256,
+	Doc:         "Payments charges the customers of a tenant.",
+}
 
 var afPaymentsCharge = af.Method[afPaymentsChargeArgs, afPaymentsChargeReply]{
 	Service:     "payments",
@@ -62,6 +67,9 @@ var afPaymentsCharge = af.Method[afPaymentsChargeArgs, afPaymentsChargeReply]{
 	Timeout:     5 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "a45a93b3e67c",
+	Doc: "Charge collects an amount for an order. The order is charged once, however often the call " +
+		"is repeated: a client may repeat calls of an idempotent method, and a task runs again if " +
+		"its process dies.",
 }
 
 type afPaymentsChargeArgs struct {

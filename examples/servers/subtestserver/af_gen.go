@@ -65,7 +65,12 @@ func RegisterSubTestServer(r af.Registrar, impl *SubTestServer) {
 	)
 }
 
-var afSubTestServer = af.Service{Name: "sub_test_server", Type: "SubTestServer", Concurrency: 256}
+var afSubTestServer = af.Service{
+	Name:        "sub_test_server",
+	Type:        "SubTestServer",
+	Concurrency: 256,
+	Doc:         "SubTestServer answers calls.",
+}
 
 var afSubTestServerGetServiceName = af.Method[struct{}, afSubTestServerGetServiceNameReply]{
 	Service:     "sub_test_server",
@@ -74,6 +79,7 @@ var afSubTestServerGetServiceName = af.Method[struct{}, afSubTestServerGetServic
 	Timeout:     5 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "62837b0da490",
+	Doc:         "GetServiceName returns the answering instance.",
 }
 
 type afSubTestServerGetServiceNameReply struct {
@@ -93,6 +99,7 @@ var afSubTestServerTestFunc = af.Method[afSubTestServerTestFuncArgs, afSubTestSe
 	Signature:   "(x, y int) (sum int)",
 	Timeout:     5 * time.Second,
 	Fingerprint: "405ce906ee56",
+	Doc:         "TestFunc adds x and y.",
 }
 
 type afSubTestServerTestFuncArgs struct {

@@ -64,7 +64,12 @@ func RegisterTestServer(r af.Registrar, impl *TestServer) {
 	)
 }
 
-var afTestServer = af.Service{Name: "test_server", Type: "TestServer", Concurrency: 256}
+var afTestServer = af.Service{
+	Name:        "test_server",
+	Type:        "TestServer",
+	Concurrency: 256,
+	Doc:         "TestServer answers calls.",
+}
 
 var afTestServerGetServiceName = af.Method[struct{}, afTestServerGetServiceNameReply]{
 	Service:     "test_server",
@@ -73,6 +78,7 @@ var afTestServerGetServiceName = af.Method[struct{}, afTestServerGetServiceNameR
 	Timeout:     5 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "62837b0da490",
+	Doc:         "GetServiceName returns the answering instance.",
 }
 
 type afTestServerGetServiceNameReply struct {
@@ -92,6 +98,7 @@ var afTestServerTestFunc = af.Method[afTestServerTestFuncArgs, afTestServerTestF
 	Signature:   "(x, y int) (sum int)",
 	Timeout:     5 * time.Second,
 	Fingerprint: "405ce906ee56",
+	Doc:         "TestFunc adds x and y.",
 }
 
 type afTestServerTestFuncArgs struct {

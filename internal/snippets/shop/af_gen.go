@@ -53,7 +53,12 @@ func RegisterShop(r af.Registrar, impl *Shop) {
 	)
 }
 
-var afShop = af.Service{Name: "shop", Type: "Shop", Concurrency: 256}
+var afShop = af.Service{
+	Name:        "shop",
+	Type:        "Shop",
+	Concurrency: 256,
+	Doc:         "Shop sells tea and coffee.",
+}
 
 var afShopPrice = af.Method[afShopPriceArgs, afShopPriceReply]{
 	Service:     "shop",
@@ -62,6 +67,7 @@ var afShopPrice = af.Method[afShopPriceArgs, afShopPriceReply]{
 	Timeout:     5 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "3a7e8c33b969",
+	Doc:         "Price returns the price of an order in cents.",
 }
 
 type afShopPriceArgs struct {

@@ -110,9 +110,11 @@
     try {
       const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
       if (answer.status === 404) { gone = true; state('gone'); return; } // what is shown remains, to be read
-      if (!answer.ok) throw new Error(answer.statusText);
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      if (answer.status === 401 || answer.status === 403) denied($$('.blank p', page).slice(1, -1).map((p) => p.textContent).join(' '));
+      if (!answer.ok) throw new Error(answer.statusText);
       if (held) { fetching = false; return; }
+      rights($('.who', page));
       document.title = page.title;
       for (const el of $$('main [data-live]')) {
         const fresh = page.getElementById(el.id);
@@ -130,6 +132,25 @@
     } catch (e) { state('off'); }
     fetching = false;
     if (wanted.size) want([], 0);
+  }
+
+  // ---- Rights that are lost while the page is open
+  let told = '';
+  function denied(text) {
+    const d = $('#denied');
+    if (!d || told === text) return;
+    told = text;
+    setText($('p', d), text || 'The server does not show this page to you any more.');
+    if (!d.open) d.showModal();
+  }
+  function rights(fresh) { // the user of a page that was read anew; without rights its buttons are missing
+    const old = $('.who');
+    told = '';
+    if (!old || !fresh || old.textContent === fresh.textContent) return;
+    const hint = $('p', fresh);
+    old.replaceWith(document.importNode(fresh, true));
+    if (hint) denied(hint.textContent);
+    want(['start'], 0); // forms that are of no use any more
   }
 
   // One visible page of a browser holds a lock, and with it the stream of events; it passes on what comes. The others

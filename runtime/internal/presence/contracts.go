@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
@@ -14,10 +15,11 @@ const (
 	maxContracts    = 20           // per service
 )
 
-// A Contract is the document of a service's methods, shared by all instances with the same methods. Stored is used
-// only for deleting old contracts.
+// A Contract is the document of a service's methods, shared by all instances with the same methods. Their documentation
+// is that of the instance that was started last. Stored is used only for deleting old contracts.
 type Contract struct {
 	Methods json.RawMessage     `json:"methods"`
+	Doc     string              `json:"doc,omitempty"`
 	Args    map[string][]string `json:"args,omitempty"` // names of arguments by method
 	Stored  time.Time           `json:"stored"`
 }
@@ -27,21 +29,31 @@ type Contracts struct {
 	Docs backend.Docs // nil if the backend does not support documents
 }
 
-// Store stores a service's contract under the hash of its methods, unless it is stored already.
-func (c Contracts) Store(ctx context.Context, service, hash string, contract Contract) error {
+// Store stores a service's contract under the hash of its methods, unless it is stored already. With redescribe it also
+// replaces one whose documentation differs.
+func (c Contracts) Store(ctx context.Context, service, hash string, contract Contract, redescribe bool) error {
 	name := contractName(service, hash)
-	if _, err := c.Docs.Get(ctx, name); backend.CodeOf(err) != backend.ErrNotFound {
-		return err
+	doc, err := c.Docs.Get(ctx, name)
+	if missing := backend.CodeOf(err) == backend.ErrNotFound; !missing {
+		if err != nil || !redescribe || sameDocs(doc.Value, contract) {
+			return err
+		}
 	}
 	contract.Stored = time.Now().UTC()
 	value, err := json.Marshal(contract)
 	if err != nil {
 		return err
 	}
-	if _, err := c.Docs.PutIf(ctx, name, 0, value); err != nil {
+	if _, err := c.Docs.PutIf(ctx, name, doc.Revision, value); err != nil {
 		return unlessAborted(err) // another instance stored it first
 	}
 	return c.forget(ctx, service)
+}
+
+// sameDocs reports whether a stored contract has the documentation of another one with the same hash.
+func sameDocs(stored json.RawMessage, contract Contract) bool {
+	var c Contract
+	return json.Unmarshal(stored, &c) == nil && c.Doc == contract.Doc && bytes.Equal(c.Methods, contract.Methods)
 }
 
 // forget deletes the oldest contracts of a service with many. An instance that still uses one stores it again.

@@ -64,7 +64,7 @@ func TestOldestContractsAreDeleted(t *testing.T) {
 		c := presence.Contracts{Docs: docsOf(t)}
 		for i := range 25 {
 			methods := json.RawMessage(fmt.Sprintf(`[{"name":"M%d"}]`, i))
-			if err := c.Store(t.Context(), "s", fmt.Sprint(i), presence.Contract{Methods: methods}); err != nil {
+			if err := c.Store(t.Context(), "s", fmt.Sprint(i), presence.Contract{Methods: methods}, true); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
@@ -93,5 +93,43 @@ func TestQueuesStayKnown(t *testing.T) {
 		if age := time.Since(seen); age < 0 || age > time.Minute {
 			t.Errorf("queue %s was seen %v ago", queue, age)
 		}
+	}
+}
+
+// The documentation of a contract is that of the instance that was started last. Others only store a contract that is
+// missing.
+func TestContractsAreRedescribed(t *testing.T) {
+	c := presence.Contracts{Docs: docsOf(t)}
+	contract := func(doc string) presence.Contract {
+		methods := json.RawMessage(`[{"name":"M","signature":"()","fingerprint":"f"}]`)
+		if doc != "" {
+			methods = json.RawMessage(`[{"name":"M","signature":"()","fingerprint":"f","doc":"` + doc + `"}]`)
+		}
+		return presence.Contract{Doc: doc, Methods: methods}
+	}
+	stored := time.Time{}
+	for i, tt := range []struct {
+		doc      string
+		starting bool
+		want     string
+	}{
+		{"", true, ""}, // an old version
+		{"new", true, "new"}, {"old", false, "new"}, {"new", true, "new"}, {"newer <&>", true, "newer <&>"},
+	} {
+		if err := c.Store(t.Context(), "s", "1", contract(tt.doc), tt.starting); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Get(t.Context(), "s", "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		methods, err := presence.MethodsOf("s", "1", got)
+		if err != nil || got.Doc != tt.want || len(methods) != 1 || methods[0].Doc != tt.want {
+			t.Errorf("%d: %q, %+v, %v, want %q", i, got.Doc, methods, err, tt.want)
+		}
+		if same := stored.Equal(got.Stored); same != (tt.doc != tt.want || i == 3) {
+			t.Errorf("%d: the document was written: %t", i, !same)
+		}
+		stored = got.Stored
 	}
 }

@@ -200,14 +200,16 @@ func (r *Registry) facts() Announcement {
 }
 
 // storeContracts stores the methods of this App's services, unless an instance with the same contract has, and the
-// names of its queues.
+// names of its queues. Only when the App starts, it replaces documentation by its own, so that two versions that run side
+// by side don't overwrite each other's for ever.
 func (r *Registry) storeContracts(ctx context.Context) {
 	if r.Ports.Docs == nil {
 		r.checkedAt = time.Now()
 		return
 	}
+	starting := r.checkedAt.IsZero()
 	for _, s := range r.services {
-		if err := r.contracts.Store(ctx, s.Name, s.hash, s.contract); err != nil {
+		if err := r.contracts.Store(ctx, s.Name, s.hash, s.contract, starting); err != nil {
 			r.failed(ctx, err)
 			return // Run retries in a second
 		}
@@ -229,11 +231,18 @@ func (r *Registry) Contract(ctx context.Context, service, hash string) (presence
 	return r.contracts.Get(ctx, service, hash)
 }
 
-// Methods returns the methods of a contract, or none if it is not stored.
-func (r *Registry) Methods(ctx context.Context, service, hash string) ([]backend.MethodInfo, error) {
+// A Description is what people read about a service.
+type Description struct {
+	Doc     string
+	Methods []backend.MethodInfo
+}
+
+// Describe returns the methods of a contract and the documentation, or nothing if it is not stored.
+func (r *Registry) Describe(ctx context.Context, service, hash string) (Description, error) {
 	c, err := r.Contract(ctx, service, hash)
 	if err != nil {
-		return nil, err
+		return Description{}, err
 	}
-	return presence.MethodsOf(service, hash, c)
+	methods, err := presence.MethodsOf(service, hash, c)
+	return Description{c.Doc, methods}, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -22,22 +23,25 @@ type Service struct {
 }
 
 // NewService describes a service. args has the names of the arguments by method, without methods whose arguments are
-// unknown.
+// unknown. The hash of the contract does not depend on the documentation: a change of a comment is no new contract.
 func NewService(
-	name string, concurrency int, methods []backend.MethodInfo, args map[string][]string, log *slog.Logger,
+	name, doc string, concurrency int, methods []backend.MethodInfo, args map[string][]string, log *slog.Logger,
 ) *Service {
-	infos, err := json.Marshal(methods)
-	if err != nil { // strings and a bool
-		log.Error("encoding methods failed", "service", name, "error", err)
+	encode := func(what string, v any) []byte {
+		b, err := json.Marshal(v)
+		if err != nil { // strings and a bool
+			log.Error("encoding a contract failed", "service", name, "part", what, "error", err)
+		}
+		return b
 	}
-	all, err := json.Marshal(args)
-	if err != nil { // strings
-		log.Error("encoding arguments failed", "service", name, "error", err)
+	plain := slices.Clone(methods)
+	for i := range plain {
+		plain[i].Doc = ""
 	}
-	sum := sha256.Sum256(append(all, infos...))
+	sum := sha256.Sum256(append(encode("arguments", args), encode("methods", plain)...))
 	return &Service{
 		Name: name, Concurrency: concurrency, hash: hex.EncodeToString(sum[:8]),
-		contract: presence.Contract{Methods: infos, Args: args},
+		contract: presence.Contract{Doc: doc, Methods: encode("methods", methods), Args: args},
 	}
 }
 

@@ -18,7 +18,8 @@ func machinesAPI() *liveAPI {
 			IP: fmt.Sprint("10.0.0.", n), Version: "v1.4.2"}
 	}
 	methods := []af.MethodInfo{
-		{Name: "Add", Signature: "(x int, y int) (int, error)", Fingerprint: "9f3c", Idempotent: true},
+		{Name: "Add", Doc: "Add adds x and y. It never fails, whatever the numbers are.",
+			Signature: "(x int, y int) (int, error)", Fingerprint: "9f3c", Idempotent: true},
 		{Name: "Div", Signature: "(x int, y int) (int, error)", Fingerprint: "77aa"}}
 	return &liveAPI{
 		instances: []af.InstanceInfo{
@@ -39,7 +40,7 @@ func machinesAPI() *liveAPI {
 			{ID: "old-1", Host: "old"},
 		},
 		services: []af.ServiceInfo{
-			{Name: "calc", Methods: methods, Load: af.ServiceLoad{InFlight: 3, Calls: 12_345, Errors: 17},
+			{Name: "calc", Doc: "Calc calculates\x1b[2J.", Methods: methods, Load: af.ServiceLoad{InFlight: 3, Calls: 12_345, Errors: 17},
 				Instances: []af.ServiceInstance{
 					{Instance: instance(1), Started: ago(49 * time.Hour), Contract: "aaaa", Concurrency: 100, Methods: methods[:1],
 						Load: af.ServiceLoad{InFlight: 1, Calls: 12_000, Errors: 17}},

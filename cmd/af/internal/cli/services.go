@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -91,14 +92,21 @@ func (c *invocation) printService(s *af.ServiceInfo) error {
 	if c.json() {
 		return c.printJSON(s)
 	}
+	if s.Doc != "" {
+		if _, err := fmt.Fprintf(&c.Out, "%s\n\n", text.Clean(s.Doc)); err != nil {
+			return err
+		}
+	}
+	documented := slices.ContainsFunc(s.Methods, func(m af.MethodInfo) bool { return m.Doc != "" })
 	methods := c.table(text.Column{Title: "METHOD"}, text.Column{Title: "SIGNATURE"},
-		text.Column{Title: "FINGERPRINT", Wide: true}, text.Column{Title: "REPEATABLE", Wide: true})
+		text.Column{Title: "FINGERPRINT", Wide: true}, text.Column{Title: "REPEATABLE", Wide: true},
+		text.Column{Title: "DOC", Cut: true, Wide: !documented})
 	for _, m := range s.Methods {
 		repeatable := ""
 		if m.Idempotent {
 			repeatable = "yes"
 		}
-		methods.Add(text.Of(m.Name), text.Of(m.Signature), text.Of(m.Fingerprint), text.Of(repeatable))
+		methods.Add(text.Of(m.Name), text.Of(m.Signature), text.Of(m.Fingerprint), text.Of(repeatable), text.Of(m.Doc))
 	}
 	if err := methods.Print(&c.Out); err != nil {
 		return err

@@ -30,6 +30,7 @@ type Service struct {
 	Name        string
 	Type        string
 	Concurrency int
+	Doc         string
 }
 
 type Method[A, R any] struct {
@@ -39,6 +40,7 @@ type Method[A, R any] struct {
 	Timeout     time.Duration
 	Idempotent  bool
 	Fingerprint string
+	Doc         string
 }
 
 func (m *Method[A, R]) Call(_ context.Context, c Client, _ A) (reply R, err error) {

@@ -61,7 +61,12 @@ func RegisterCalc(r af.Registrar, impl *Calc) {
 	)
 }
 
-var afCalc = af.Service{Name: "calc", Type: "Calc", Concurrency: 256}
+var afCalc = af.Service{
+	Name:        "calc",
+	Type:        "Calc",
+	Concurrency: 256,
+	Doc:         "Calc calculates.",
+}
 
 var afCalcAdd = af.Method[afCalcAddArgs, afCalcAddReply]{
 	Service:     "calc",
@@ -70,6 +75,7 @@ var afCalcAdd = af.Method[afCalcAddArgs, afCalcAddReply]{
 	Timeout:     5 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "4ac6fde48223",
+	Doc:         "Add adds.",
 }
 
 type afCalcAddArgs struct {
