@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin/filter"
@@ -44,7 +45,7 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	q, status := af.TaskQuery{}, http.StatusOK
 	var err error
 	if p.Line != "" {
-		if q, err = filter.Parse(p.Line, v.now); err != nil {
+		if q, err = filter.Parse(p.Line, v.now.Truncate(time.Second)); err != nil {
 			p.Bad, status = messageOf(err), http.StatusBadRequest
 		}
 	}
