@@ -42,13 +42,16 @@ const (
 	beatsEvery = 10 * time.Second // after which heartbeats count as a change of an instance
 	maxWatched = 20               // tasks of a query
 	watchBytes = 1 << 20          // of a page of tasks
+	watchShare = 20               // a kind is read for at most one part in so many of the time
+	watchMost  = 10 * time.Second // between reads, however long they take
 )
 
 var kinds = []Kind{KindHealth, KindQueues, KindTasks, KindJobs, KindInstances}
 
 // Watch polls: the store has no events for most of what changes. All watchers of an API share what is read, so its cost
 // does not depend on their number: about one read of each kind a second, two of tasks, and ten of tasks of queries. If
-// these name more tasks that have not ended, each is read less often. Nothing is read without watchers.
+// these name more tasks that have not ended, each is read less often, as is a kind that takes long to read. Nothing is
+// read without watchers.
 func (d *direct) Watch(ctx context.Context, q WatchQuery) iter.Seq2[Tick, error] {
 	return func(yield func(Tick, error) bool) {
 		if len(q.Tasks) > maxWatched {
@@ -187,6 +190,7 @@ type shared struct {
 
 	last look
 	when time.Time
+	took time.Duration
 }
 
 func newLooks(app *af.App) *looks {
@@ -201,7 +205,7 @@ func newLooks(app *af.App) *looks {
 	return l
 }
 
-// at returns a look that is younger than a tick. It must not be modified.
+// at returns a look that is younger than a tick, or than some ticks if it takes long. It must not be modified.
 func (l *looks) at(ctx context.Context, k Kind) (look, error) {
 	s := l.kinds[k]
 	select {
@@ -210,14 +214,17 @@ func (l *looks) at(ctx context.Context, k Kind) (look, error) {
 		return nil, ended(ctx)
 	}
 	defer func() { <-s.turn }()
-	if s.last != nil && time.Since(s.when) < watchEvery*9/10 {
+	every := max(watchEvery*9/10, min(s.took*watchShare, watchMost))
+	if s.last != nil && time.Since(s.when) < every {
 		return s.last, nil
 	}
+	begun := time.Now()
 	now, err := s.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.last, s.when = now, time.Now()
+	s.took = s.when.Sub(begun)
 	return now, nil
 }
 

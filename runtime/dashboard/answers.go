@@ -119,6 +119,15 @@ func (a *answers) get(
 	}
 }
 
+// together calls functions at the same time. They read for one page.
+func together(reads ...func()) {
+	var all sync.WaitGroup
+	for _, read := range reads {
+		all.Go(read)
+	}
+	all.Wait()
+}
+
 // find returns the answer to a query, or how long to wait for the next read of it.
 func (a *answers) find(id string, wanted mark, gap time.Duration) (value any, ok bool, wait time.Duration) {
 	a.mu.Lock()

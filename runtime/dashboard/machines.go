@@ -10,6 +10,7 @@ import (
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
 )
 
 const (
@@ -67,20 +68,28 @@ func (s *server) machines(v *viewer, w http.ResponseWriter, r *http.Request) err
 	ctx := r.Context()
 	p := machinesPage{}
 	p.frame = frame{viewer: v, Title: "Machines", Nav: "machines"}
-	instances, err := v.api.Instances(ctx, af.InstanceQuery{Limit: instancesOnPage})
+	var (
+		instances                         af.InstancePage
+		nodes                             af.NodePage
+		workers                           af.WorkerPage
+		o                                 admin.Overview
+		err, nodesErr, workerErr, overErr error
+	)
+	together(func() { instances, err = v.api.Instances(ctx, af.InstanceQuery{Limit: instancesOnPage}) },
+		func() { nodes, nodesErr = v.api.Nodes(ctx, af.NodeQuery{Limit: nodesOnPage}) },
+		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage}) },
+		func() { o, overErr = v.api.Overview(ctx) })
 	if err != nil {
 		return err
 	}
-	nodes, err := v.api.Nodes(ctx, af.NodeQuery{Limit: nodesOnPage})
-	if err != nil {
-		p.Missing = append(p.Missing, "The machines could not be read: "+messageOf(err))
+	if nodesErr != nil {
+		p.Missing = append(p.Missing, "The machines could not be read: "+messageOf(nodesErr))
 	}
-	workers, err := v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage})
-	if err != nil {
-		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(err))
+	if workerErr != nil {
+		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(workerErr))
 	}
-	if o, err := v.api.Overview(ctx); err != nil {
-		p.Missing = append(p.Missing, "The health could not be read: "+messageOf(err))
+	if overErr != nil {
+		p.Missing = append(p.Missing, "The health could not be read: "+messageOf(overErr))
 	} else {
 		for _, c := range o.Health.Conditions {
 			if !c.Up {

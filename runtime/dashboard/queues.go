@@ -103,7 +103,15 @@ type codeCount struct {
 
 func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	name, ctx := r.PathValue("queue"), r.Context()
-	queues, err := v.api.Queues(ctx)
+	var (
+		queues                  []af.QueueInfo
+		hour                    []af.HistoryPoint
+		workers                 af.WorkerPage
+		err, hourErr, workerErr error
+	)
+	together(func() { queues, err = v.api.Queues(ctx) },
+		func() { hour, hourErr = v.api.History(ctx, af.HistoryQuery{Queue: name}) },
+		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100}) })
 	if err != nil {
 		return err
 	}
@@ -114,17 +122,15 @@ func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	}
 	p := queuePage{Q: rowOf(queues[at])}
 	p.frame = frame{viewer: v, Title: "Queue " + name, Nav: "queues", Done: doneText(r)}
-	hour, err := v.api.History(ctx, af.HistoryQuery{Queue: name})
-	if err != nil {
-		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(err))
+	if hourErr != nil {
+		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(hourErr))
 	} else {
 		p.Charts = []chart{throughput("Tasks a minute, last hour", hour, time.Minute),
 			waits("Wait before a start, last hour", hour, time.Minute)}
 		p.Codes = codesOf(hour)
 	}
-	workers, err := v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100})
-	if err != nil {
-		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(err))
+	if workerErr != nil {
+		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(workerErr))
 	}
 	p.Workers, p.More = workers.Workers, workers.Cursor != ""
 	limits := &p.Q.Limits

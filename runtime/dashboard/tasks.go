@@ -51,7 +51,9 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	}
 	if err == nil {
 		q.Limit, q.Bytes, q.Cursor = tasksOnPage, 1<<20, query.Get("c")
-		if p.Page, err = v.api.Tasks(r.Context(), q); err != nil {
+		together(func() { p.Page, err = v.api.Tasks(r.Context(), q) },
+			func() { _, _ = v.api.Queues(r.Context()) }) // for chips and terms, which find it in the cache
+		if err != nil {
 			if code := af.CodeOf(err); code != af.ErrInvalidArgument && code != af.ErrPermissionDenied {
 				return err
 			}

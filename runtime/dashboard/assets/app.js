@@ -54,7 +54,7 @@
 
   // ---- Live updates
   const least = 1000, poll = 5000, unrelated = 3000;
-  let due = null, fetching = false, last = 0, wanted = new Set();
+  let due = null, fetching = false, last = 0, tag = '', wanted = new Set(); // tag: of the page that is shown, or ''
   const busy = (el) => $('details.menu[open]', el) || (el.contains(document.activeElement) &&
     /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.nodeName) && document.activeElement.type !== 'checkbox');
   function want(kinds, wait) {
@@ -74,19 +74,24 @@
     fetching = true;
     last = Date.now();
     try {
-      const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
-      if (!answer.ok) throw new Error(answer.statusText);
-      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      for (const el of $$('main [data-live]')) {
-        const fresh = page.getElementById(el.id);
-        if (!fresh) el.remove();
-        else if (!busy(el) && (parts.includes(el) || kinds.has('start'))) patch(el, fresh);
+      const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html', ...(tag && { 'If-None-Match': tag }) } });
+      if (answer.status !== 304) {
+        if (!answer.ok) throw new Error(answer.statusText);
+        const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+        let whole = true; // all of the page is shown
+        for (const el of $$('main [data-live]')) {
+          const fresh = page.getElementById(el.id);
+          if (!fresh) el.remove();
+          else if (!busy(el) && (parts.includes(el) || kinds.has('start'))) patch(el, fresh);
+          else whole = false;
+        }
+        $$('main [data-live]', page).forEach((el) => { // parts that are new come after what they come after there
+          if (document.getElementById(el.id)) return;
+          const before = el.previousElementSibling && el.previousElementSibling.id && document.getElementById(el.previousElementSibling.id);
+          if (before) before.after(document.importNode(el, true));
+        });
+        tag = whole ? answer.headers.get('ETag') || '' : '';
       }
-      $$('main [data-live]', page).forEach((el) => { // parts that are new come after what they come after there
-        if (document.getElementById(el.id)) return;
-        const before = el.previousElementSibling && el.previousElementSibling.id && document.getElementById(el.previousElementSibling.id);
-        if (before) before.after(document.importNode(el, true));
-      });
       state(shown);
       wire();
       retime();
