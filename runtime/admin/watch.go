@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"hash/maphash"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -196,7 +197,7 @@ type shared struct {
 func newLooks(app *af.App) *looks {
 	l := &looks{kinds: map[Kind]*shared{}, tasks: newTaskLooks(app)}
 	for k, read := range map[Kind]func(context.Context, *af.App) (look, error){
-		KindHealth: lookHealth, KindQueues: lookQueues, KindTasks: lookTasks, KindJobs: lookJobs,
+		KindHealth: lookHealth, KindQueues: lookQueues, KindTasks: new(endedLook).lookTasks, KindJobs: lookJobs,
 		KindInstances: lookInstances,
 	} {
 		l.kinds[k] = &shared{turn: make(chan struct{}, 1),
@@ -248,18 +249,50 @@ func lookQueues(ctx context.Context, app *af.App) (look, error) {
 	return l, nil
 }
 
-func lookTasks(ctx context.Context, app *af.App) (look, error) {
-	l := look{}
-	for _, order := range []af.TaskSort{af.TasksByNewest, af.TasksByEnd} {
-		page, err := app.Tasks(ctx, af.TaskQuery{Sort: order, Limit: 100, Bytes: watchBytes})
+// An endedLook is the last look at the tasks that have ended. It belongs to the reader of KindTasks.
+type endedLook struct {
+	first uint64 // the last one
+	all   look
+	read  time.Time
+}
+
+// lookTasks looks at the newest tasks and the last ones that have ended. The latter can only be retried or deleted, so
+// unless another one has ended they are read less often.
+func (e *endedLook) lookTasks(ctx context.Context, app *af.App) (look, error) {
+	newest, _, err := lookList(ctx, app, af.TasksByNewest, 100)
+	if err != nil {
+		return nil, err
+	}
+	_, first, err := lookList(ctx, app, af.TasksByEnd, 1)
+	if err != nil {
+		return nil, err
+	}
+	if first != e.first || time.Since(e.read) >= endedEvery {
+		all, first, err := lookList(ctx, app, af.TasksByEnd, 100)
 		if err != nil {
 			return nil, err
 		}
-		for i := range page.Tasks {
-			l.add(page.Tasks[i].ID, taskState(&page.Tasks[i]))
-		}
+		*e = endedLook{first, all, time.Now()}
 	}
+	l := maps.Clone(e.all)
+	maps.Copy(l, newest)
 	return l, nil
+}
+
+// lookList looks at a page of tasks. first is the hash of the first one.
+func lookList(ctx context.Context, app *af.App, order af.TaskSort, most int) (l look, first uint64, err error) {
+	page, err := app.Tasks(ctx, af.TaskQuery{Sort: order, Limit: most, Bytes: watchBytes})
+	if err != nil {
+		return nil, 0, err
+	}
+	l = look{}
+	for i := range page.Tasks {
+		l.add(page.Tasks[i].ID, taskState(&page.Tasks[i]))
+	}
+	if len(page.Tasks) > 0 {
+		first = l[page.Tasks[0].ID]
+	}
+	return l, first, nil
 }
 
 // taskState returns what watchers see of a task.

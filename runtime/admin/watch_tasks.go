@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	steadyTasks = 10               // tasks of queries that are read a second
-	taskBurst   = 10               // that may be read at once after a quiet time
-	endedEvery  = 10 * time.Second // a task that has ended can only be deleted or retried
-	unwatched   = 5 * time.Second  // after which a task is forgotten that no watcher asks for
+	steadyTasks = 10              // tasks of queries that are read a second
+	taskBurst   = 10              // that may be read at once after a quiet time
+	endedEvery  = 5 * time.Second // a task that has ended can only be deleted or retried
+	unwatched   = 5 * time.Second // after which a task is forgotten that no watcher asks for
 )
 
 // taskLooks are the last looks at the tasks of queries, which all watchers share.
