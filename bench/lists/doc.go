@@ -10,4 +10,7 @@
 //	BenchmarkLists/BACKEND/counts/…    counts
 //	BenchmarkLists/BACKEND/bounded/…   filters that no task matches, so that the page looks as far as it may: looked
 //	                                   is at how many tasks it looked
+//
+// BenchmarkPages measures the first render of each page of the dashboard on such a system. BenchmarkOpen measures what
+// open pages cost: go test -run '^$' -bench Open -benchtime 1x ./lists -window 30s.
 package lists

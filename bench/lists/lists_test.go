@@ -46,8 +46,13 @@ func (w *worker) Run(_ context.Context, p payload) error {
 
 var queues = []string{"a", "b", "c"}
 
+func describe(queue string) af.Worker {
+	return af.Worker{Name: queue, Type: queue, Max: 100, Weight: 1}
+}
+
 // A system is a filled store.
 type system struct {
+	backend af.Backend
 	app     *af.App
 	deep    string // a cursor after many tasks
 	waiting string // a task in line
@@ -58,15 +63,17 @@ func BenchmarkLists(b *testing.B) {
 	b.Run("embedded", func(b *testing.B) {
 		lists(b, embedded.File(filepath.Join(b.TempDir(), "af.db")))
 	})
-	b.Run("servers", func(b *testing.B) {
-		cfg, err := config.Parse("config.yaml", fmt.Appendf(nil,
-			"mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
-			devstack.Mongo(b), devstack.Redis(b), devstack.AMQP(b)), nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		lists(b, servers.From(cfg))
-	})
+	b.Run("servers", func(b *testing.B) { lists(b, realServers(b)) })
+}
+
+func realServers(b *testing.B) af.Backend {
+	cfg, err := config.Parse("config.yaml", fmt.Appendf(nil,
+		"mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+		devstack.Mongo(b), devstack.Redis(b), devstack.AMQP(b)), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return servers.From(cfg)
 }
 
 func lists(b *testing.B, backend af.Backend) {
@@ -152,8 +159,7 @@ func fill(b *testing.B, backend af.Backend) *system {
 		}
 		return app
 	}
-	describe := func(queue string) af.Worker { return af.Worker{Name: queue, Type: queue, Max: 100, Weight: 1} }
-	s := &system{app: open(func(*af.App) {})}
+	s := &system{backend: backend, app: open(func(*af.App) {})}
 	number := 0
 	submit := func(n int, opts ...af.SubmitOption) {
 		for n > 0 {

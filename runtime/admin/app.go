@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	af "github.com/afgen/afgen/runtime"
 )
@@ -27,18 +28,47 @@ func (d *direct) Overview(ctx context.Context) (Overview, error) {
 			return Overview{}, err
 		}
 	}
+	var parts sync.WaitGroup // read at the same time
+	var mu sync.Mutex
 	missing := func(part string, err error) {
 		if err == nil {
 			return
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if o.Missing == nil {
 			o.Missing = map[string]*MissingPart{}
 		}
 		code, message := described(err)
 		o.Missing[part] = &MissingPart{Code: code, Message: message}
 	}
-	queues, err := d.app.Queues(ctx)
-	missing("queues", err)
+	var queues []af.QueueInfo
+	parts.Go(func() {
+		var err error
+		queues, err = d.app.Queues(ctx)
+		missing("queues", err)
+	})
+	parts.Go(func() {
+		hour, err := d.app.History(ctx, af.HistoryQuery{})
+		missing("hour", err)
+		o.Hour = append(o.Hour, hour...)
+	})
+	parts.Go(func() {
+		instances, err := d.app.Instances(ctx, af.InstanceQuery{Limit: 1})
+		missing("instances", err)
+		o.Instances = instances.Total
+	})
+	parts.Go(func() {
+		nodes, err := d.app.Nodes(ctx, af.NodeQuery{Limit: 1})
+		missing("nodes", err)
+		o.Nodes = nodes.Total
+	})
+	parts.Go(func() {
+		jobs, err := d.app.Jobs(ctx, af.JobQuery{Limit: 1})
+		missing("jobs", err)
+		o.Jobs = jobs.Total
+	})
+	parts.Wait()
 	for _, q := range queues {
 		o.Queues = append(o.Queues, q)
 		for s, n := range q.Counts {
@@ -49,18 +79,6 @@ func (d *direct) Overview(ctx context.Context) (Overview, error) {
 			o.Oldest = q.Oldest
 		}
 	}
-	hour, err := d.app.History(ctx, af.HistoryQuery{})
-	missing("hour", err)
-	o.Hour = append(o.Hour, hour...)
-	instances, err := d.app.Instances(ctx, af.InstanceQuery{Limit: 1})
-	missing("instances", err)
-	o.Instances = instances.Total
-	nodes, err := d.app.Nodes(ctx, af.NodeQuery{Limit: 1})
-	missing("nodes", err)
-	o.Nodes = nodes.Total
-	jobs, err := d.app.Jobs(ctx, af.JobQuery{Limit: 1})
-	missing("jobs", err)
-	o.Jobs = jobs.Total
 	if ctx.Err() != nil {
 		return Overview{}, ended(ctx)
 	}

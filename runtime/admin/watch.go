@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"hash/maphash"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -42,13 +43,16 @@ const (
 	beatsEvery = 10 * time.Second // after which heartbeats count as a change of an instance
 	maxWatched = 20               // tasks of a query
 	watchBytes = 1 << 20          // of a page of tasks
+	watchShare = 20               // a kind is read for at most one part in so many of the time
+	watchMost  = 10 * time.Second // between reads, however long they take
 )
 
 var kinds = []Kind{KindHealth, KindQueues, KindTasks, KindJobs, KindInstances}
 
 // Watch polls: the store has no events for most of what changes. All watchers of an API share what is read, so its cost
-// does not depend on their number: at most one read of each kind a second, two of tasks, and one of each task of a
-// query. Nothing is read without watchers.
+// does not depend on their number: about one read of each kind a second, two of tasks, and ten of tasks of queries. If
+// these name more tasks that have not ended, each is read less often, as is a kind that takes long to read. Nothing is
+// read without watchers.
 func (d *direct) Watch(ctx context.Context, q WatchQuery) iter.Seq2[Tick, error] {
 	return func(yield func(Tick, error) bool) {
 		if len(q.Tasks) > maxWatched {
@@ -131,12 +135,12 @@ func (d *direct) withTasks(ctx context.Context, l look, ids []string) (look, err
 		more[id] = sum
 	}
 	for _, id := range ids {
-		t, err := d.app.GetTask(ctx, id)
-		if err != nil && af.CodeOf(err) != af.ErrNotFound {
+		sum, ok, err := d.looks.tasks.at(ctx, id)
+		if err != nil {
 			return nil, err
 		}
-		if err == nil {
-			more.add(id, taskState(&t))
+		if ok {
+			more[id] = sum
 		}
 	}
 	return more, nil
@@ -147,12 +151,14 @@ type look map[string]uint64
 
 var seed = maphash.MakeSeed()
 
-func (l look) add(id string, state any) {
+func (l look) add(id string, state any) { l[id] = sumOf(state) }
+
+func sumOf(state any) uint64 {
 	raw, err := json.Marshal(state)
 	if err != nil { // then it always counts as changed
 		raw = []byte(time.Now().String())
 	}
-	l[id] = maphash.Bytes(seed, raw)
+	return maphash.Bytes(seed, raw)
 }
 
 // changed returns the ids that differ from an earlier look, sorted.
@@ -175,6 +181,7 @@ func (l look) changed(before look) []string {
 // looks reads what watchers watch, each kind once for all of them.
 type looks struct {
 	kinds map[Kind]*shared
+	tasks *taskLooks
 }
 
 // shared is the last look at a kind.
@@ -184,12 +191,13 @@ type shared struct {
 
 	last look
 	when time.Time
+	took time.Duration
 }
 
 func newLooks(app *af.App) *looks {
-	l := &looks{kinds: map[Kind]*shared{}}
+	l := &looks{kinds: map[Kind]*shared{}, tasks: newTaskLooks(app)}
 	for k, read := range map[Kind]func(context.Context, *af.App) (look, error){
-		KindHealth: lookHealth, KindQueues: lookQueues, KindTasks: lookTasks, KindJobs: lookJobs,
+		KindHealth: lookHealth, KindQueues: lookQueues, KindTasks: new(endedLook).lookTasks, KindJobs: lookJobs,
 		KindInstances: lookInstances,
 	} {
 		l.kinds[k] = &shared{turn: make(chan struct{}, 1),
@@ -198,7 +206,7 @@ func newLooks(app *af.App) *looks {
 	return l
 }
 
-// at returns a look that is younger than a tick. It must not be modified.
+// at returns a look that is younger than a tick, or than some ticks if it takes long. It must not be modified.
 func (l *looks) at(ctx context.Context, k Kind) (look, error) {
 	s := l.kinds[k]
 	select {
@@ -207,14 +215,17 @@ func (l *looks) at(ctx context.Context, k Kind) (look, error) {
 		return nil, ended(ctx)
 	}
 	defer func() { <-s.turn }()
-	if s.last != nil && time.Since(s.when) < watchEvery*9/10 {
+	every := max(watchEvery*9/10, min(s.took*watchShare, watchMost))
+	if s.last != nil && time.Since(s.when) < every {
 		return s.last, nil
 	}
+	begun := time.Now()
 	now, err := s.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.last, s.when = now, time.Now()
+	s.took = s.when.Sub(begun)
 	return now, nil
 }
 
@@ -238,18 +249,50 @@ func lookQueues(ctx context.Context, app *af.App) (look, error) {
 	return l, nil
 }
 
-func lookTasks(ctx context.Context, app *af.App) (look, error) {
-	l := look{}
-	for _, order := range []af.TaskSort{af.TasksByNewest, af.TasksByEnd} {
-		page, err := app.Tasks(ctx, af.TaskQuery{Sort: order, Limit: 100, Bytes: watchBytes})
+// An endedLook is the last look at the tasks that have ended. It belongs to the reader of KindTasks.
+type endedLook struct {
+	first uint64 // the last one
+	all   look
+	read  time.Time
+}
+
+// lookTasks looks at the newest tasks and the last ones that have ended. The latter can only be retried or deleted, so
+// unless another one has ended they are read less often.
+func (e *endedLook) lookTasks(ctx context.Context, app *af.App) (look, error) {
+	newest, _, err := lookList(ctx, app, af.TasksByNewest, 100)
+	if err != nil {
+		return nil, err
+	}
+	_, first, err := lookList(ctx, app, af.TasksByEnd, 1)
+	if err != nil {
+		return nil, err
+	}
+	if first != e.first || time.Since(e.read) >= endedEvery {
+		all, first, err := lookList(ctx, app, af.TasksByEnd, 100)
 		if err != nil {
 			return nil, err
 		}
-		for i := range page.Tasks {
-			l.add(page.Tasks[i].ID, taskState(&page.Tasks[i]))
-		}
+		*e = endedLook{first, all, time.Now()}
 	}
+	l := maps.Clone(e.all)
+	maps.Copy(l, newest)
 	return l, nil
+}
+
+// lookList looks at a page of tasks. first is the hash of the first one.
+func lookList(ctx context.Context, app *af.App, order af.TaskSort, most int) (l look, first uint64, err error) {
+	page, err := app.Tasks(ctx, af.TaskQuery{Sort: order, Limit: most, Bytes: watchBytes})
+	if err != nil {
+		return nil, 0, err
+	}
+	l = look{}
+	for i := range page.Tasks {
+		l.add(page.Tasks[i].ID, taskState(&page.Tasks[i]))
+	}
+	if len(page.Tasks) > 0 {
+		first = l[page.Tasks[0].ID]
+	}
+	return l, first, nil
 }
 
 // taskState returns what watchers see of a task.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -19,6 +20,7 @@ var pages = template.Must(template.ParseFS(files, "pages/*.html"))
 // A file is an embedded file.
 type file struct {
 	body    []byte
+	packed  []byte // gzip
 	kind    string // its content type
 	version string
 }
@@ -39,7 +41,7 @@ func loadAssets() map[string]file {
 		}
 		body = lean(body)
 		sum := sha256.Sum256(body)
-		f := file{body: body, version: hex.EncodeToString(sum[:6])}
+		f := file{body: body, packed: pack(body, gzip.BestCompression), version: hex.EncodeToString(sum[:6])}
 		switch {
 		case strings.HasSuffix(e.Name(), ".css"):
 			f.kind = "text/css; charset=utf-8"
@@ -79,5 +81,5 @@ func (s *server) asset(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("v") == f.version {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	_, _ = w.Write(f.body)
+	sendBody(w, r, http.StatusOK, `"`+f.version+`"`, f.body, f.packed)
 }

@@ -3,50 +3,23 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
-	"strconv"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
 )
 
-const (
-	cachedFor  = time.Second
-	maxCached  = 512              // answers
-	maxReading = 10 * time.Second // of one read, which outlasts the request that began it
-)
+const maxReading = 10 * time.Second // of one read
 
-// A cache is an API that keeps what it reads for a second, so that the store is read as often for many viewers as for
-// one. What it returns is shared and must not be modified. expire makes it read again.
+// A cache is an API whose answers are kept for a second, so that the system is read as often for many viewers as for one.
+// What it returns is shared and must not be modified.
 type cache struct {
 	admin.API
-	flight singleflight.Group
-
-	mu      sync.Mutex
-	epoch   int // incremented by expire
-	answers map[string]answer
+	*answers
+	pace *pace // of its reads; nil if they are not for pages
 }
 
-type answer struct {
-	epoch int
-	until time.Time
-	value any
-}
-
-func newCache(api admin.API) *cache { return &cache{API: api, answers: map[string]answer{}} }
-
-// expire forgets all answers, also those that are being read.
-func (c *cache) expire() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.epoch++
-	clear(c.answers)
-}
-
-// cached returns what read returns, or has returned within the last second. Errors are not kept.
+// cached returns what read returns, or has returned within the last second.
 func cached[Q, R any](
 	ctx context.Context, c *cache, method string, q Q, read func(context.Context, Q) (R, error),
 ) (R, error) {
@@ -55,45 +28,15 @@ func cached[Q, R any](
 	if err != nil { // a query that can't be sent either
 		return none, af.Errorf(af.ErrInvalidArgument, "%s: %w", method, err)
 	}
-	id := method + " " + string(key)
-	c.mu.Lock()
-	epoch := c.epoch
-	a, ok := c.answers[id]
-	c.mu.Unlock()
-	if ok && time.Now().Before(a.until) {
-		return a.value.(R), nil
-	}
-	// A reader that comes after expire must not get what was read before it.
-	result := c.flight.DoChan(strconv.Itoa(epoch)+" "+id, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxReading)
+	value, err := c.get(ctx, method+" "+string(key), readGap, c.pace, func(ctx context.Context) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, maxReading)
 		defer cancel()
-		r, err := read(ctx, q)
-		if err == nil {
-			c.keep(id, answer{epoch: epoch, until: time.Now().Add(cachedFor), value: r})
-		}
-		return r, err
+		return read(ctx, q)
 	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return none, r.Err
-		}
-		return r.Val.(R), nil
-	case <-ctx.Done():
-		return none, af.Errorf(af.CodeOf(ctx.Err()), "%w", context.Cause(ctx))
+	if err != nil {
+		return none, err
 	}
-}
-
-func (c *cache) keep(id string, a answer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if a.epoch != c.epoch {
-		return
-	}
-	if len(c.answers) >= maxCached {
-		clear(c.answers)
-	}
-	c.answers[id] = a
+	return value.(R), nil
 }
 
 func (c *cache) Overview(ctx context.Context) (admin.Overview, error) {

@@ -21,6 +21,16 @@ func Handler(app *af.App, opts ...Option) http.Handler { return HandlerOf(admin.
 // HandlerOf is [Handler] for any API, such as a client of package adminhttp. api must not be restricted by
 // [admin.Guard] unless all viewers have the rights of that user.
 func HandlerOf(api admin.API, opts ...Option) http.Handler {
+	s := newServer(api, opts...)
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, admin.User{}, af.NewError(af.ErrPermissionDenied,
+			"This request comes from another site. Open the dashboard and try again."))
+	}))
+	return protection.Handler(s)
+}
+
+func newServer(api admin.API, opts ...Option) *server {
 	o := options{authorize: noAuthorize, now: time.Now}
 	for _, opt := range opts {
 		opt(&o)
@@ -28,20 +38,17 @@ func HandlerOf(api admin.API, opts ...Option) http.Handler {
 	if o.redact != nil {
 		api = &redacted{API: api, redact: o.redact}
 	}
-	c := newCache(api)
-	s := &server{options: o, api: c, hub: newHub(api, c.expire), servers: map[*http.Server]chan struct{}{}}
-	rest, err := adminhttp.Handler(c, adminhttp.Options{Authorize: o.authorize})
+	kept := newAnswers()
+	s := &server{options: o, api: &cache{API: api, answers: kept, pace: newPace()}, hub: newHub(api, kept.changed),
+		feeds: newFeeds(api), servers: map[*http.Server]chan struct{}{}}
+	// Programs that use the JSON API wait for what they ask for: only what is read for pages is limited.
+	rest, err := adminhttp.Handler(&cache{API: api, answers: kept}, adminhttp.Options{Authorize: o.authorize})
 	if err != nil { // not with Authorize
 		panic(err)
 	}
 	s.rest = http.StripPrefix(o.prefix, rest)
 	s.routes()
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, admin.User{}, af.NewError(af.ErrPermissionDenied,
-			"This request comes from another site. Open the dashboard and try again."))
-	}))
-	return protection.Handler(s)
+	return s
 }
 
 func noAuthorize(*http.Request) (admin.User, error) {
@@ -52,10 +59,11 @@ func noAuthorize(*http.Request) (admin.User, error) {
 // server serves the pages.
 type server struct {
 	options
-	api  *cache
-	hub  *hub
-	rest http.Handler // adminhttp
-	mux  *http.ServeMux
+	api   *cache
+	hub   *hub
+	feeds *feeds
+	rest  http.Handler // adminhttp
+	mux   *http.ServeMux
 
 	mu      sync.Mutex
 	servers map[*http.Server]chan struct{} // closed when the server shuts down
@@ -73,21 +81,25 @@ type action struct {
 func (s *server) routes() {
 	s.mux = http.NewServeMux()
 	for pattern, serve := range map[string]page{
-		"/{$}":                              s.overview,
-		"/tasks":                            s.tasks,
-		"/tasks/{id}":                       s.task,
+		"/{$}":                         s.overview,
+		"/tasks":                       s.tasks,
+		"/tasks/{id}":                  s.task,
+		"/queues":                      s.queues,
+		"/queues/{queue}":              s.queue,
+		"/jobs":                        s.jobs,
+		"/jobs/{job}":                  s.job,
+		"/services":                    s.services,
+		"/machines":                    s.machines,
+		"/audit":                       s.audit,
+		"/services/{service}/{method}": s.method,
+	} {
+		s.mux.HandleFunc("GET "+pattern, s.handle(s.shared(serve)))
+	}
+	for pattern, serve := range map[string]page{
 		"/tasks/{id}/log":                   s.followLog,
 		"/tasks/{id}/payload":               s.taskPart,
 		"/tasks/{id}/result":                s.taskPart,
 		"/tasks/{id}/progress":              s.taskPart,
-		"/queues":                           s.queues,
-		"/queues/{queue}":                   s.queue,
-		"/jobs":                             s.jobs,
-		"/jobs/{job}":                       s.job,
-		"/services":                         s.services,
-		"/machines":                         s.machines,
-		"/audit":                            s.audit,
-		"/services/{service}/{method}":      s.method,
 		"/services/{service}/{method}/call": s.afterCall,
 		"/events":                           s.events,
 	} {

@@ -23,9 +23,9 @@
 //
 // # Data
 //
-// Pages read the system through [admin.API], below which answers are kept for a second: many viewers cost no more than
-// one. Rights and [RedactPayload] are applied above that, for each viewer. Whatever comes from the system is escaped,
-// and a strict Content-Security-Policy allows neither inline scripts nor inline styles.
+// Pages read the system through [admin.API], below which answers are kept for a second, and no faster than a fixed rate:
+// many viewers cost little more than one. Rights and [RedactPayload] are applied above that, for each viewer. Whatever
+// comes from the system is escaped, and a strict Content-Security-Policy allows neither inline scripts nor inline styles.
 //
 // # Live updates
 //

@@ -24,8 +24,8 @@ const (
 // A hub watches the system for all open pages: once for what all of them show, and once for each task that is shown. It
 // reads nothing while no page is open.
 type hub struct {
-	api    admin.API
-	expire func() // called before a tick is passed on, so that pages read what has changed
+	api     admin.API
+	changed func() // called before a tick is passed on, so that pages read what has changed
 
 	mu      sync.Mutex
 	topics  map[string]*topic // by the id of a task, "" for all pages
@@ -67,8 +67,8 @@ func (s *subscriber) send(t admin.Tick) {
 	}
 }
 
-func newHub(api admin.API, expire func()) *hub {
-	return &hub{api: api, expire: expire, topics: map[string]*topic{}}
+func newHub(api admin.API, changed func()) *hub {
+	return &hub{api: api, changed: changed, topics: map[string]*topic{}}
 }
 
 // subscribe returns the ticks for pages that show some tasks, and the function that ends the subscription.
@@ -81,8 +81,15 @@ func (h *hub) subscribe(tasks ...string) (<-chan admin.Tick, func(), error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.streams >= maxStreams || len(h.topics)+len(names) > maxStreams {
-		return nil, nil, af.Errorf(af.ErrResourceExhausted, "%d pages are open", h.streams).With(af.OutcomeNotSent)
+	watches := len(h.topics)
+	for _, name := range names {
+		if h.topics[name] == nil {
+			watches++
+		}
+	}
+	if h.streams >= maxStreams || watches > maxStreams {
+		return nil, nil, af.Errorf(af.ErrResourceExhausted, "%d streams of events are open", h.streams).
+			With(af.OutcomeNotSent)
 	}
 	h.streams++
 	s := &subscriber{ticks: make(chan admin.Tick, queuedTicks)}
@@ -132,7 +139,7 @@ func (h *hub) watch(ctx context.Context, task string, t *topic) {
 				}
 				tick.IDs = []string{task}
 			}
-			h.expire()
+			h.changed()
 			h.pass(t, tick)
 		}
 		select {
@@ -200,6 +207,11 @@ func (s *server) followLog(v *viewer, w http.ResponseWriter, r *http.Request) er
 		return err
 	}
 	defer end()
+	log, err := s.feeds.open(id)
+	if err != nil {
+		return err
+	}
+	defer s.feeds.close(log)
 	down := s.shutdown(r)
 	go func() { // ends with the request
 		select {
@@ -212,20 +224,22 @@ func (s *server) followLog(v *viewer, w http.ResponseWriter, r *http.Request) er
 	if !out.send(": open\n\n") {
 		return nil
 	}
-	for lines, err := range v.api.Logs(ctx, id) {
-		if err != nil {
-			out.event("end", clean(messageOf(err)))
-			return nil
-		}
+	alive := true
+	err = log.follow(ctx, func(lines []string) bool {
 		shown := make([]string, len(lines))
 		for i := range lines {
 			shown[i] = clean(lines[i])
 		}
-		if !out.event("", shown) {
-			return nil
-		}
+		alive = out.event("", shown)
+		return alive
+	})
+	switch {
+	case !alive:
+	case err != nil:
+		out.event("end", clean(messageOf(err)))
+	default:
+		out.event("end", "")
 	}
-	out.event("end", "")
 	return nil
 }
 
@@ -277,7 +291,8 @@ func (s *stream) send(text string) bool {
 		s.begun = true
 		h := s.w.Header()
 		h.Set("Content-Type", "text/event-stream")
-		h.Set("X-Accel-Buffering", "no") // proxies must not keep events
+		h.Set("X-Accel-Buffering", "no")                 // proxies must not keep events
+		h.Set("Cache-Control", "no-store, no-transform") // nor compress them, which keeps them as well
 		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	if _, err := s.w.Write([]byte(text)); err != nil {

@@ -218,7 +218,7 @@ func (c *counting) Queues(context.Context) ([]af.QueueInfo, error) {
 // A hundred viewers read the store once. What is read after a change is not from before it.
 func TestCache(t *testing.T) {
 	api := &counting{began: make(chan struct{}, 9), release: make(chan struct{})}
-	c := newCache(api)
+	c := &cache{API: api, answers: newAnswers(), pace: newPace()}
 	var group sync.WaitGroup
 	for range 100 {
 		group.Go(func() {

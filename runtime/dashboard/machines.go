@@ -10,6 +10,7 @@ import (
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
 )
 
 const (
@@ -71,24 +72,34 @@ func (s *server) machines(v *viewer, w http.ResponseWriter, r *http.Request) err
 	ctx := r.Context()
 	p := machinesPage{}
 	p.frame = frame{viewer: v, Title: "Machines", Nav: "machines"}
-	instances, err := v.api.Instances(ctx, af.InstanceQuery{Limit: instancesOnPage})
+	var (
+		instances                         af.InstancePage
+		nodes, all                        af.NodePage
+		workers                           af.WorkerPage
+		o                                 admin.Overview
+		err, nodesErr, workerErr, overErr error
+		goneErr                           error
+	)
+	together(func() { instances, err = v.api.Instances(ctx, af.InstanceQuery{Limit: instancesOnPage}) },
+		func() { nodes, nodesErr = v.api.Nodes(ctx, af.NodeQuery{Limit: nodesOnPage}) },
+		func() { all, goneErr = v.api.Nodes(ctx, af.NodeQuery{Gone: true, Limit: goneNodes}) },
+		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage}) },
+		func() { o, overErr = v.api.Overview(ctx) })
 	if err != nil {
 		return err
 	}
-	nodes, err := v.api.Nodes(ctx, af.NodeQuery{Limit: nodesOnPage})
-	if err != nil {
-		p.Missing = append(p.Missing, "The machines could not be read: "+messageOf(err))
-	} else if all, err := v.api.Nodes(ctx, af.NodeQuery{Gone: true, Limit: goneNodes}); err != nil {
-		p.Missing = append(p.Missing, "The machines that are gone could not be read: "+messageOf(err))
+	if nodesErr != nil {
+		p.Missing = append(p.Missing, "The machines could not be read: "+messageOf(nodesErr))
+	} else if goneErr != nil {
+		p.Missing = append(p.Missing, "The machines that are gone could not be read: "+messageOf(goneErr))
 	} else {
 		p.Gone = goneOf(all.Nodes, v.now)
 	}
-	workers, err := v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage})
-	if err != nil {
-		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(err))
+	if workerErr != nil {
+		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(workerErr))
 	}
-	if o, err := v.api.Overview(ctx); err != nil {
-		p.Missing = append(p.Missing, "The health could not be read: "+messageOf(err))
+	if overErr != nil {
+		p.Missing = append(p.Missing, "The health could not be read: "+messageOf(overErr))
 	} else {
 		for _, c := range o.Health.Conditions {
 			if !c.Up {

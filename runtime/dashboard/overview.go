@@ -34,7 +34,19 @@ const queuesOnOverview = 8
 
 func (s *server) overview(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	o, err := v.api.Overview(ctx)
+	var (
+		o                      admin.Overview
+		day                    []af.HistoryPoint
+		failed                 af.TaskPage
+		err, dayErr, failedErr error
+	)
+	together(func() { o, err = v.api.Overview(ctx) }, func() {
+		day, dayErr = v.api.History(ctx, af.HistoryQuery{From: v.now.Add(-24 * time.Hour).Truncate(time.Hour),
+			Step: time.Hour, To: v.now.Truncate(time.Hour).Add(time.Hour)})
+	}, func() {
+		failed, failedErr = v.api.Tasks(ctx, af.TaskQuery{Statuses: []af.Status{af.StatusFailed}, Sort: af.TasksByEnd,
+			Limit: 6, Bytes: 256 << 10})
+	})
 	if err != nil {
 		return err
 	}
@@ -59,18 +71,14 @@ func (s *server) overview(v *viewer, w http.ResponseWriter, r *http.Request) err
 	p.queues()
 	p.Charts = []chart{throughput("Tasks a minute, last hour", o.Hour, time.Minute),
 		waits("Wait before a start, last hour", o.Hour, time.Minute)}
-	day, err := v.api.History(ctx, af.HistoryQuery{From: v.now.Add(-24 * time.Hour).Truncate(time.Hour), Step: time.Hour,
-		To: v.now.Truncate(time.Hour).Add(time.Hour)})
-	if err == nil {
+	if dayErr == nil {
 		p.Charts = append(p.Charts, throughput("Tasks an hour, last 24 hours", day, time.Hour),
 			waits("Wait before a start, last 24 hours", day, time.Hour))
 	}
-	failed, err := v.api.Tasks(ctx, af.TaskQuery{Statuses: []af.Status{af.StatusFailed}, Sort: af.TasksByEnd, Limit: 6,
-		Bytes: 256 << 10})
-	if err == nil {
+	if failedErr == nil {
 		p.Failures = failed.Tasks
 	} else {
-		p.Missing = append(p.Missing, "The last failures could not be read: "+messageOf(err))
+		p.Missing = append(p.Missing, "The last failures could not be read: "+messageOf(failedErr))
 	}
 	p.Blank = len(o.Queues) == 0 && len(p.Missing) == 0
 	return s.render(w, http.StatusOK, "overview", &p)

@@ -108,7 +108,16 @@ type codeCount struct {
 
 func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error {
 	name, ctx := r.PathValue("queue"), r.Context()
-	queues, err := v.api.Queues(ctx)
+	var (
+		queues                    []af.QueueInfo
+		points                    []af.HistoryPoint
+		workers                   af.WorkerPage
+		err, pointsErr, workerErr error
+		shown                     = periodOf(r)
+	)
+	together(func() { queues, err = v.api.Queues(ctx) },
+		func() { points, pointsErr = v.api.History(ctx, shown.query(name, v.now)) },
+		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100}) })
 	if err != nil {
 		return err
 	}
@@ -117,17 +126,15 @@ func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error 
 		return s.failWith(w, v.user, http.StatusNotFound, "There is no queue "+strconv.Quote(clean(name))+
 			". A queue is known if it has tasks, limits or a worker, or had a worker.")
 	}
-	p := queuePage{Q: rowOf(queues[at]), Period: periodOf(r)}
+	p := queuePage{Q: rowOf(queues[at]), Period: shown}
 	p.frame = frame{viewer: v, Title: "Queue " + name, Nav: "queues", Done: doneText(r)}
-	points, err := v.api.History(ctx, p.Period.query(name, v.now))
-	if err != nil {
-		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(err))
+	if pointsErr != nil {
+		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(pointsErr))
 	} else {
 		p.Charts, p.Codes = p.Period.charts(points), codesOf(points)
 	}
-	workers, err := v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100})
-	if err != nil {
-		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(err))
+	if workerErr != nil {
+		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(workerErr))
 	}
 	p.Workers, p.More = workers.Workers, workers.Cursor != ""
 	limits := &p.Q.Limits

@@ -293,14 +293,42 @@ func kidsOf(counts map[af.Status]af.Count) kids {
 
 // indented returns JSON as it is edited, or "" if it is too large for that.
 func indented(raw json.RawMessage) string {
-	if len(raw) == 0 || len(raw) > 256<<10 {
+	if len(raw) == 0 || len(raw) > maxEdited {
 		return ""
+	}
+	if indentedSize(raw) > maxEdited { // deep, so that it would be mostly spaces
+		return visibleJSON(raw)
 	}
 	text, err := json.MarshalIndent(raw, "", "  ")
 	if err != nil {
 		return visibleJSON(raw)
 	}
 	return visibleJSON(text)
+}
+
+const maxEdited = 256 << 10 // bytes of a payload that is edited in a page
+
+// indentedSize returns about how many bytes a JSON text has when it is indented.
+func indentedSize(raw []byte) int {
+	size, depth, quoted := len(raw), 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			depth++
+			size += 1 + 2*depth
+		case c == '}', c == ']':
+			depth--
+			size += 1 + 2*depth
+		case c == ',':
+			size += 1 + 2*depth
+		}
+	}
+	return size
 }
 
 // changeTask stops, retries, runs, deletes or reweighs a task.

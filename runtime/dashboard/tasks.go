@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin/filter"
@@ -47,13 +48,15 @@ func (s *server) tasks(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	q, status := af.TaskQuery{}, http.StatusOK
 	var err error
 	if p.Line != "" {
-		if q, err = filter.Parse(p.Line, v.now); err != nil {
+		if q, err = filter.Parse(p.Line, v.now.Truncate(time.Second)); err != nil {
 			p.Bad, status = messageOf(err), http.StatusBadRequest
 		}
 	}
 	if err == nil {
 		q.Limit, q.Bytes, q.Cursor = tasksOnPage, 1<<20, query.Get("c")
-		if p.Page, err = v.api.Tasks(r.Context(), q); err != nil {
+		together(func() { p.Page, err = v.api.Tasks(r.Context(), q) },
+			func() { _, _ = v.api.Queues(r.Context()) }) // for chips and terms, which find it in the cache
+		if err != nil {
 			if code := af.CodeOf(err); code != af.ErrInvalidArgument && code != af.ErrPermissionDenied {
 				return err
 			}

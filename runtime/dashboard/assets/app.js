@@ -84,6 +84,7 @@
   // ---- Live updates
   const least = 1000, poll = 5000, unrelated = 3000;
   let due = null, fetching = false, gone = false, last = 0, wanted = new Set(), held = false;
+  let tag = ''; // of the page that is shown, or ''
   function hold() { // or resume
     held = !held;
     state(shown);
@@ -108,24 +109,29 @@
     fetching = true;
     last = Date.now();
     try {
-      const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html' } });
+      const answer = await fetch(location.pathname + location.search, { headers: { Accept: 'text/html', ...(tag && { 'If-None-Match': tag }) } });
       if (answer.status === 404) { gone = true; state('gone'); return; } // what is shown remains, to be read
-      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      if (answer.status === 401 || answer.status === 403) denied($$('.blank p', page).slice(1, -1).map((p) => p.textContent).join(' '));
-      if (!answer.ok) throw new Error(answer.statusText);
-      if (held) { fetching = false; return; }
-      rights($('.who', page));
-      document.title = page.title;
-      for (const el of $$('main [data-live]')) {
-        const fresh = page.getElementById(el.id);
-        if (!fresh) el.remove();
-        else if (!busy(el) && (parts.includes(el) || kinds.has('start'))) patch(el, fresh);
+      if (answer.status !== 304) {
+        const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+        if (answer.status === 401 || answer.status === 403) denied($$('.blank p', page).slice(1, -1).map((p) => p.textContent).join(' '));
+        if (!answer.ok) throw new Error(answer.statusText);
+        if (held) { fetching = false; return; }
+        rights($('.who', page));
+        document.title = page.title;
+        let whole = true; // all of the page is shown
+        for (const el of $$('main [data-live]')) {
+          const fresh = page.getElementById(el.id);
+          if (!fresh) el.remove();
+          else if (!busy(el) && (parts.includes(el) || kinds.has('start'))) patch(el, fresh);
+          else whole = false;
+        }
+        $$('main [data-live]', page).forEach((el) => { // parts that are new come after what they come after there
+          if (document.getElementById(el.id)) return;
+          const before = el.previousElementSibling && el.previousElementSibling.id && document.getElementById(el.previousElementSibling.id);
+          if (before) before.after(document.importNode(el, true));
+        });
+        tag = whole ? answer.headers.get('ETag') || '' : '';
       }
-      $$('main [data-live]', page).forEach((el) => { // parts that are new come after what they come after there
-        if (document.getElementById(el.id)) return;
-        const before = el.previousElementSibling && el.previousElementSibling.id && document.getElementById(el.previousElementSibling.id);
-        if (before) before.after(document.importNode(el, true));
-      });
       state(shown);
       wire();
       retime();
