@@ -76,7 +76,7 @@ type Binding[T any] struct {
 
 // Bind returns a Binding of a method and the function that calls it. Generated code calls it.
 func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, args A) (R, error)) Binding[T] {
-	return Binding[T]{m.info(), argNames(reflect.TypeFor[A]()), func(impl *T) Handler {
+	return Binding[T]{m.info(), registration.ArgNames(reflect.TypeFor[A]()), func(impl *T) Handler {
 		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
 			var args A
 			if err := exact.Unmarshal(req.Body, &args); err != nil {
@@ -111,39 +111,4 @@ func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[
 	}
 	slices.SortFunc(spec.Methods, func(a, b MethodSpec) int { return strings.Compare(a.Info.Name, b.Info.Name) })
 	r.AddService(spec)
-}
-
-// argNames returns the JSON members that encoding/json decodes into the arguments of a method. It returns nil if they
-// can't be derived from the type, and an empty slice if there are none.
-func argNames(args reflect.Type) []string {
-	if args.Kind() != reflect.Struct {
-		return nil
-	}
-	names := []string{}
-	for f := range args.Fields() {
-		tag := f.Tag.Get("json")
-		name, _, _ := strings.Cut(tag, ",")
-		switch {
-		case f.Anonymous:
-			return nil
-		case !f.IsExported() || tag == "-":
-			continue
-		case name == "":
-			name = f.Name
-		}
-		names = append(names, name)
-	}
-	return names
-}
-
-// argumentsOf returns the names of the arguments of a service's methods, by method. Methods with unknown arguments are
-// omitted.
-func argumentsOf(methods []MethodSpec) map[string][]string {
-	args := map[string][]string{}
-	for _, m := range methods {
-		if m.Args != nil {
-			args[m.Info.Name] = m.Args
-		}
-	}
-	return args
 }
