@@ -15,6 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/drain"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/ids"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/lifecycle"
@@ -42,8 +43,9 @@ type App struct {
 	closeLog  func() error // nil if the App does not own its log
 	instance  Instance
 	ports     *backend.Ports
-	caller    Caller    // the chain of middleware, ending in a.invoke
-	submitter Submitter // the chain of middleware, ending in a.submit
+	caller    Caller     // the chain of middleware, ending in a.invoke
+	submitter Submitter  // the chain of middleware, ending in a.submit
+	hooks     *hooks.Set // of the instruments; nil if there are none
 	inFlight  *calls.Limit
 	sender    calls.Sender
 	called    atomic.Uint64
@@ -102,7 +104,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		settings: s, log: slog.Default(), instance: newInstance(s), snowflakes: ids.NewSnowflakes(),
 		life: lifecycle.New(),
 	}
-	a.inFlight = calls.NewLimit(s.maxCalls, s.maxPending)
+	a.inFlight, a.hooks = calls.NewLimit(s.maxCalls, s.maxPending), hooks.New(s.instruments)
 	a.process = ownProcess{a}
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
@@ -127,6 +129,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := a.openLog(); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", backend.AsError(err))
 	}
+	a.hooks.Own(a.instance.ID, a.log)
 	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Observer: s.observer, Logger: a.log})
 	if err != nil {
 		err = fmt.Errorf("opening the backend: %w", backend.AsError(err))
@@ -304,6 +307,7 @@ func (a *App) shutdown(ctx context.Context, starting *lifecycle.Start) (errs []e
 	close(drained)
 	a.life.Close()
 	// The backend gets some time even if the drain has used up ctx's.
+	a.hooks.Close()
 	closing, cancel := grace.Outlast(ctx, grace.Closed)
 	defer cancel()
 	closing, cancel = context.WithTimeout(closing, grace.Total)

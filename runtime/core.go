@@ -64,8 +64,8 @@ func newCore(a *App) *core {
 	e.store = e.history.Store(a.ports.Store)
 	e.children = newChildren(a)
 	e.tasks = tasks.New(tasks.Config{
-		History: e.history,
-		Ports:   a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
+		History: e.history, Hooks: a.hooks, JobOf: jobs.JobOf,
+		Ports: a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion, Observer: a.settings.observer,
 		AwaitStart: a.life.AwaitStart, WarnOnce: a.warned.First, ReadLimits: e.limitOf,
 		WaitUntold: waitUntold, WaitsLong: e.waitsLong,
@@ -187,7 +187,7 @@ func (c *core) taskWorkers(specs []WorkerSpec) (_ []tasks.Worker, err error) {
 		}
 		workers[i] = tasks.Worker{
 			Queue: w.Name, Max: w.Max, Retries: w.Retries, MaxCrashes: w.MaxCrashes, Timeout: w.Timeout, Backoff: w.Backoff,
-			BackoffMax: w.BackoffMax, FanIn: w.SubtasksDone != nil, Fingerprint: w.Payload,
+			BackoffMax: w.BackoffMax, FanIn: w.SubtasksDone != nil, Fingerprint: w.Payload, Process: c.isolates(&w),
 			Begin: func(ctx context.Context, t *Task) (context.Context, tasks.Run) { return c.beginRun(ctx, &w, t) },
 		}
 	}

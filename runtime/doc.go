@@ -126,6 +126,9 @@
 //   - [LoggerFrom] returns a handler's logger, which adds the call or task to each record. [ContextHandler] does so for
 //     a logger of your own.
 //   - [WithTrace] and [TraceFrom] set and return the W3C traceparent of a context. It travels with calls and tasks.
+//   - [Instrument] makes an [Instrumentation], which embeds [NoInstrument], observe an App: each call, submission,
+//     attempt and raw message with its context, and events such as the end of a task. Traces and metrics are made of
+//     these. [App.Load] tells how busy the App is. Package instrument documents all of them.
 //
 // # Operating
 //

@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"context"
-
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -93,9 +91,3 @@ func CodeOf(err error) Code { return backend.CodeOf(err) }
 //
 //	if quota, ok := af.Detail[shop.Quota](err); ok { … }
 func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
-
-// expired is the error of a call that ended before it was sent.
-func expired(ctx context.Context, call Call) *Error {
-	return Errorf(CodeOf(ctx.Err()), "calling %s.%s: %w", call.Service, call.Method, context.Cause(ctx)).
-		With(OutcomeNotSent)
-}

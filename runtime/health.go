@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -100,18 +99,7 @@ func (a *App) ready(conditions []Condition) *Error {
 	if len(purposes) == 0 {
 		purposes = []backend.Stopped{backend.StopsCalls, backend.StopsTasks}
 	}
-	reason := ""
-	for _, p := range purposes {
-		i := slices.IndexFunc(conditions, func(c Condition) bool { return !c.Up && slices.Contains(c.Stops, p) })
-		if i < 0 {
-			return nil
-		}
-		if reason != "" {
-			reason += "; "
-		}
-		reason += conditions[i].Mode + ": " + conditions[i].Cause
-	}
-	return Errorf(ErrUnavailable, "not ready: %s", reason)
+	return lifecycle.Unready(conditions, purposes)
 }
 
 // conditions returns the conditions of the backend and of the tasks.

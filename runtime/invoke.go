@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/calls"
 	"github.com/afgen/afgen/runtime/internal/exact"
 )
@@ -49,8 +50,21 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 
 // invoke sends a call. It is the end of the chain of client middleware.
 func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
+	h := a.hooks
+	if h == nil {
+		reply, _, err := a.sendCall(ctx, call)
+		return reply.Body, err
+	}
+	ctx, end := h.Call(ctx, instrument.Start{Service: call.Service, Method: call.Method, Size: len(call.Args)})
+	reply, tries, err := a.sendCall(ctx, call)
+	calls.Observe(h, end, &reply, tries, err)
+	return reply.Body, err
+}
+
+// sendCall sends a call. With an error the reply has no Body. tries is how often it was sent.
+func (a *App) sendCall(ctx context.Context, call Call) (reply backend.Reply, tries int, err error) {
 	if err := a.admit(); err != nil {
-		return nil, err
+		return reply, 0, err
 	}
 	req := &backend.Request{
 		Service:     call.Service,
@@ -62,29 +76,25 @@ func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 		Body:        call.Args,
 	}
 	if err := calls.Check(req); err != nil {
-		return nil, err
+		return reply, 0, err
 	}
 	ctx, cancel := bound(ctx, call.Options)
 	defer cancel()
 	if ctx.Err() != nil {
-		return nil, expired(ctx, call)
+		return reply, 0, calls.Expired(ctx, call.Service, call.Method)
 	}
 	if handlingFrom(ctx) == nil {
 		release, ok := a.inFlight.Acquire(ctx, len(call.Args))
 		if !ok {
-			return nil, Errorf(CodeOf(ctx.Err()), "calling %s.%s: too many calls in flight: %w", call.Service, call.Method,
+			return reply, 0, Errorf(CodeOf(ctx.Err()), "calling %s.%s: too many calls in flight: %w", call.Service, call.Method,
 				context.Cause(ctx)).With(OutcomeNotSent)
 		}
 		defer release()
 	}
-	req.ID, req.Headers = a.callID(), traced(ctx, call.Headers)
-	reply, err := a.sender.Send(ctx, req, calls.Options{
+	req.ID, req.Headers = a.callID(), a.hooks.Headers(ctx, call.Headers, req.Metadata, a.traceOf(ctx))
+	return a.sender.Send(ctx, req, calls.Options{
 		Idempotent: call.Options.Idempotent, WaitForReady: call.Options.WaitForReady,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return reply.Body, nil
 }
 
 // callID returns the id of a new call.

@@ -104,6 +104,7 @@ func (a *App) openChild(c *pipe.Client) {
 		a.called.Store(c.Number << 32) // keeps ids of calls distinct from those of the parent and other children
 		a.log = slog.New(c.Logs())
 	}
+	a.hooks.Own(a.instance.ID, a.log)
 	a.core = newChildCore(a, a.process.Wake)
 }
 
@@ -178,6 +179,10 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 		r.subtasks = subtasksOf(t.Done, a.core.client.AllSubtasks(t.DoneOf))
 	}
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: r})
+	if a.hooks != nil {
+		ctx = a.hooks.Extract(ctx, t.Carrier, t.Trace)
+		defer a.hooks.Flush()
+	}
 	result, err := w.handle(ctx, r)
 	if err == nil || t.Last || !tasks.Retryable(err, context.Cause(ctx)) {
 		return result, err
@@ -189,10 +194,15 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 	return result, err
 }
 
+// isolates reports whether the tasks of a worker run in child processes.
+func (c *core) isolates(w *WorkerSpec) bool {
+	return w.Isolation == "process" && !c.app.settings.child.off
+}
+
 // handlerOf returns the handler of a worker's tasks. For isolation=process it runs them in child processes, where the
 // middleware runs, too.
 func (c *core) handlerOf(w *WorkerSpec) (TaskHandler, error) {
-	if w.Isolation == "process" && !c.app.settings.child.off {
+	if c.isolates(w) {
 		return func(ctx context.Context, t *Running) (json.RawMessage, error) { return c.runChild(ctx, t) }, nil
 	}
 	return c.app.taskHandler(w)
@@ -201,10 +211,11 @@ func (c *core) handlerOf(w *WorkerSpec) (TaskHandler, error) {
 // runChild is a TaskHandler that runs the task in a new child process, which has been reaped when runChild returns.
 func (c *core) runChild(ctx context.Context, r *Running) (json.RawMessage, error) {
 	t := pipe.Task{
-		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: r.Payload,
+		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: TraceFrom(ctx), Payload: r.Payload,
 		DoneOf:   r.DoneOf,
 		Last:     r.last,
 		Metadata: r.metadata,
+		Carrier:  c.app.hooks.Carrier(ctx),
 	}
 	if s := r.subtasks; t.DoneOf != "" {
 		t.Done = &backend.SubtaskCounts{Total: s.Total, Succeeded: s.Succeeded, Failed: s.Failed, Stopped: s.Stopped}

@@ -243,7 +243,7 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	if j.Options.action != (action{}) {
 		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: By and Reason are options of changes, not of registrations", id)
 	}
-	spec.checkPayload = strictly[A]()
+	spec.checkPayload = registration.Strictly[A]()
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
 		args, err := decodePayload[A](w, raw)
 		if err != nil {

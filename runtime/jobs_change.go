@@ -72,8 +72,8 @@ func (a *App) RunJob(ctx context.Context, id string, opts ...ActionOption) (stri
 	if err := outsideTx(ctx, "running a job"); err != nil {
 		return "", err
 	}
-	task, err := c.jobs.Run(ctx, id, func(t *backend.Task) error {
-		t.Trace, t.Metadata = TraceFrom(ctx), Metadata(t.Metadata).with(ctx)
+	task, err := c.jobs.Run(ctx, id, func(ctx context.Context, t *backend.Task) error {
+		t.Trace, t.Metadata = a.traceOf(ctx), a.hooks.Join(ctx, t.Metadata, outgoing(ctx))
 		return backend.ValidateMetadata(t.Metadata)
 	})
 	c.record(ctx, act, audit.JobRun, id, task, err)

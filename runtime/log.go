@@ -1,11 +1,13 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 
 	"github.com/afgen/afgen/runtime/internal/contextlog"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/tasklog"
 )
 
@@ -34,7 +36,7 @@ func (a *App) openLog() error {
 		return nil
 	}
 	h = contextlog.Unwrap(h).WithAttrs([]slog.Attr{slog.String("instance", a.instance.ID)})
-	a.log = slog.New(contextlog.New(h, scopeFrom, "instance"))
+	a.log = slog.New(contextlog.New(h, a.scopeFrom, "instance"))
 	return nil
 }
 
@@ -49,7 +51,7 @@ func (a *App) openLog() error {
 func (a *App) Logger() *slog.Logger { return a.log }
 
 // LoggerFrom returns a logger that adds attributes of the handler that owns ctx to each record. These are the instance,
-// the trace id, if any, and the service, method and call, the queue, task and attempt, or the raw queue and attempt.
+// the trace id, if any, the span id of an instrument, and the service, method and call, the queue, task and attempt, or the raw queue and attempt.
 // The last 20 lines that the handler of a task logs with it, or with ctx and the App's logger, are also stored with the
 // task. Outside a handler it returns slog.Default.
 func LoggerFrom(ctx context.Context) *slog.Logger {
@@ -89,13 +91,25 @@ func ContextHandler(h slog.Handler) slog.Handler {
 // scopeFrom returns the handling of a context, which may be nil, for package contextlog.
 func scopeFrom(ctx context.Context) contextlog.Scope { return handlingFrom(ctx) }
 
+// scopeFrom is the function scopeFrom for the App's log. Outside of handlers the App's instruments may have a span.
+func (a *App) scopeFrom(ctx context.Context) contextlog.Scope {
+	if h := handlingFrom(ctx); h != nil || a.hooks == nil {
+		return h
+	}
+	return &handling{app: a}
+}
+
 // Attrs implements contextlog.Scope. h may be nil.
 func (h *handling) Attrs(ctx context.Context, has contextlog.Keys) []slog.Attr {
-	trace := traceID(TraceFrom(ctx))
+	var span string // only of an instrument: the others may be of the caller
+	if h != nil {
+		span = h.app.hooks.Trace(ctx)
+	}
+	trace := cmp.Or(span, TraceFrom(ctx))
 	if h == nil && trace == "" {
 		return nil
 	}
-	attrs := make([]slog.Attr, 0, 6)
+	attrs := make([]slog.Attr, 0, 7)
 	add := func(a slog.Attr) {
 		if !has.Contain(a.Key) {
 			attrs = append(attrs, a)
@@ -111,7 +125,7 @@ func (h *handling) Attrs(ctx context.Context, has contextlog.Keys) []slog.Attr {
 		add(slog.String("service", h.request.Service))
 		add(slog.String("method", h.request.Method))
 		add(slog.String("call", h.request.ID))
-	default:
+	case h.raw != nil:
 		add(slog.String("raw", h.raw.Queue))
 		if h.raw.Attempt > 0 {
 			add(slog.Int("attempt", h.raw.Attempt))
@@ -121,7 +135,10 @@ func (h *handling) Attrs(ctx context.Context, has contextlog.Keys) []slog.Attr {
 		add(slog.String("instance", h.app.instance.ID))
 	}
 	if trace != "" {
-		add(slog.String("trace", trace))
+		add(slog.String("trace", hooks.TraceID(trace)))
+	}
+	if span != "" {
+		add(slog.String("span", hooks.SpanID(span)))
 	}
 	return attrs
 }

@@ -1,11 +1,13 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/receive"
@@ -25,10 +27,17 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 	if err != nil {
 		return Errorf(ErrInvalidArgument, "encoding a message for queue %q: %w", queue, err).With(OutcomeNotSent)
 	}
-	return a.send(ctx, queue, backend.Message{Body: body, Metadata: outgoing(ctx), Trace: TraceFrom(ctx)})
+	return a.send(ctx, queue, backend.Message{Body: body, Metadata: outgoing(ctx), Trace: TraceFrom(ctx)}, nil)
 }
 
-func (a *App) send(ctx context.Context, queue string, m backend.Message) error {
+// send sends a message, which inherits metadata.
+func (a *App) send(ctx context.Context, queue string, m backend.Message, inherited Metadata) (err error) {
+	if h := a.hooks; h != nil {
+		var end func(instrument.End)
+		ctx, end = h.Message(ctx, instrument.Start{Queue: queue, Size: len(m.Body)})
+		defer func() { h.End(end, instrument.End{Err: err}) }()
+	}
+	m.Metadata, m.Trace = a.hooks.Join(ctx, inherited, m.Metadata), cmp.Or(a.hooks.Trace(ctx), m.Trace)
 	if len(m.Body) > backend.MaxMessage {
 		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue,
 			len(m.Body), backend.MaxMessage).With(OutcomeNotSent)
@@ -60,7 +69,7 @@ func (a *App) Requeue(ctx context.Context, body json.RawMessage) error {
 	if err := a.rawQueue("sending to", m.Dead.Queue); err != nil {
 		return err
 	}
-	return a.send(ctx, m.Dead.Queue, backend.Message{Body: body, Metadata: m.metadata, Trace: m.trace})
+	return a.send(ctx, m.Dead.Queue, backend.Message{Body: body, Trace: m.trace}, m.metadata)
 }
 
 // A Message is the raw message that a handler is handling. [MessageFrom] returns it.
@@ -155,24 +164,24 @@ func (a *App) Receive(
 	if err != nil {
 		return err
 	}
-	_, log := a.beginMessage(ctx, queue, &backend.Message{})
+	log := LoggerFrom(a.withMessage(ctx, queue, &backend.Message{}))
 	return a.receivers.Receive(ctx, receive.Config{
-		Transport: a.ports.Transport, Queue: queue, Attempts: attempts, Log: log,
-		Begin: func(ctx context.Context, m *backend.Message) (context.Context, *slog.Logger) {
-			return a.beginMessage(ctx, queue, m)
+		Transport: a.ports.Transport, Queue: queue, Attempts: attempts, Log: log, Hooks: a.hooks,
+		Begin: func(ctx context.Context, m *backend.Message) (context.Context, *slog.Logger, func(instrument.End)) {
+			ctx, end := receive.Observe(a.withMessage(ctx, queue, m), a.hooks, queue, m)
+			return ctx, LoggerFrom(ctx), end
 		},
 		Handle:  func(ctx context.Context, m *backend.Message) error { return fn(ctx, m.Body) },
 		Failure: a.messageFailure,
 	})
 }
 
-// beginMessage returns the context of the handler of a message, and its logger.
-func (a *App) beginMessage(ctx context.Context, queue string, m *backend.Message) (context.Context, *slog.Logger) {
+// withMessage returns the context of the handler of a message.
+func (a *App) withMessage(ctx context.Context, queue string, m *backend.Message) context.Context {
 	h := &handling{app: a, raw: &Message{
 		Queue: queue, Attempt: m.Attempt, Dead: m.Dead, metadata: m.Metadata, trace: m.Trace,
 	}}
-	ctx = context.WithValue(ctx, handlingKey{}, h)
-	return ctx, LoggerFrom(ctx)
+	return context.WithValue(ctx, handlingKey{}, h)
 }
 
 // messageFailure returns the error that is kept with a dead letter.

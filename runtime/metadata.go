@@ -41,20 +41,6 @@ func MetadataFrom(ctx context.Context) Metadata {
 	return nil
 }
 
-// with returns md and the metadata that ctx adds, which replaces values of md. The result may be md itself.
-func (md Metadata) with(ctx context.Context) Metadata {
-	added := outgoing(ctx)
-	if len(md) == 0 {
-		return added
-	}
-	if len(added) == 0 {
-		return md
-	}
-	all := maps.Clone(md)
-	maps.Copy(all, added)
-	return all
-}
-
 // outgoing returns the metadata of calls made and tasks submitted with ctx. It must not be modified.
 func outgoing(ctx context.Context) Metadata {
 	md, _ := ctx.Value(metadataKey{}).(Metadata)

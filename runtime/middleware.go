@@ -79,7 +79,7 @@ func (a *App) taskHandler(w *WorkerSpec) (TaskHandler, error) {
 			}
 			return nil, err
 		}
-		return w.checkResult(result)
+		return guard.Result(w.Name, result, w.hasResult)
 	}, nil
 }
 
@@ -89,17 +89,4 @@ func (w *WorkerSpec) call(ctx context.Context, t *Running) (json.RawMessage, err
 		return nil, w.SubtasksDone(ctx, t.Payload, *t.subtasks)
 	}
 	return w.Run(ctx, t.Payload)
-}
-
-// checkResult returns a result of middleware as it is stored.
-func (w *WorkerSpec) checkResult(result json.RawMessage) (json.RawMessage, error) {
-	switch {
-	case len(result) == 0 && w.hasResult:
-		return json.RawMessage("null"), nil
-	case len(result) == 0:
-		return nil, nil
-	case !json.Valid(result): // not every store can keep it
-		return nil, Errorf(ErrInternal, "queue %q: the result of a worker middleware is not JSON", w.Name)
-	}
-	return result, nil
 }

@@ -20,6 +20,7 @@ type settings struct {
 	server       []func(Handler) Handler
 	worker       []func(TaskHandler) TaskHandler
 	submit       []func(Submitter) Submitter
+	instruments  []Instrumentation
 	drain        time.Duration
 	redact       bool
 	version      string

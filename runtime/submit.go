@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/ids"
 	"github.com/afgen/afgen/runtime/internal/submit"
 )
@@ -17,13 +18,19 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 }
 
 // submit stores the tasks of a submission. It is the end of the chain of submit middleware.
-func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
+func (a *App) submit(ctx context.Context, s Submission) (stored []string, err error) {
+	if h := a.hooks; h != nil {
+		var end func(instrument.End)
+		is := s.internal()
+		ctx, end = h.Submit(ctx, is.Start())
+		defer func() { h.EndSubmit(end, stored, err) }()
+	}
 	s.Options.report(false)
 	c, err := a.active()
 	if err != nil {
 		return nil, err
 	}
-	s.addContext(ctx)
+	s.trace, s.metadata = a.traceOf(ctx), a.hooks.Join(ctx, nil, outgoing(ctx))
 	if err := s.check(); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
@@ -55,11 +62,6 @@ func (a *App) submit(ctx context.Context, s Submission) ([]string, error) {
 		c.client.WakeFor(ctx, s.Worker.Name, nil) // if hints have no ids, nothing else wakes an idle pool
 	}
 	return stored, err
-}
-
-// addContext sets what tasks have of the context with which they are submitted.
-func (s *Submission) addContext(ctx context.Context) {
-	s.trace, s.metadata = TraceFrom(ctx), outgoing(ctx)
 }
 
 // internal converts a submission for package submit.
@@ -151,7 +153,7 @@ func (c *core) inherit(ctx context.Context, s *Submission) error {
 		}
 		from, s.trace = source.Metadata, cmp.Or(s.trace, source.Trace)
 	}
-	s.metadata = from.with(ctx)
+	s.metadata = c.app.hooks.Join(ctx, from, outgoing(ctx))
 	return backend.ValidateMetadata(s.metadata)
 }
 

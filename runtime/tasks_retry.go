@@ -1,12 +1,12 @@
 package runtime
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
 
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/audit"
 )
 
@@ -64,7 +64,7 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 }
 
 // retryTaskWith is RetryTask with checked options.
-func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions) (string, error) {
+func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions) (by string, err error) {
 	old, err := c.getTask(ctx, id)
 	if err != nil {
 		return "", err
@@ -77,9 +77,17 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
 		Payloads: []json.RawMessage{old.Payload},
 		Options:  options,
-		trace:    cmp.Or(TraceFrom(ctx), old.Trace),
-		metadata: Metadata(old.Metadata).with(ctx),
 	}
+	if h := c.app.hooks; h != nil {
+		var end func(instrument.End)
+		is := s.internal()
+		start := is.Start()
+		start.RetryOf, start.Metadata = id, old.Metadata
+		ctx, end = h.Submit(ctx, start)
+		defer func() { h.EndSubmitOne(end, by, err) }()
+	}
+	s.trace = cmp.Or(c.app.traceOf(ctx), old.Trace)
+	s.metadata = c.app.hooks.Join(ctx, old.Metadata, outgoing(ctx))
 	s.Options.action, s.Options.replace, s.Options.payload = action{}, false, nil
 	if s.Options.UniqueKey == "" {
 		s.Options.UniqueKey = old.UniqueKey
@@ -112,7 +120,8 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		requireWorker = c.requireWorker
 	}
 	is := s.internal()
-	by, created, err := c.retries.Retry(ctx, &old, is.Task(0, ""), requireWorker)
+	var created bool
+	by, created, err = c.retries.Retry(ctx, &old, is.Task(0, ""), requireWorker)
 	options.report(created)
 	if err != nil || !options.replace {
 		return by, err
@@ -141,13 +150,4 @@ func (c *core) checkPayload(old *Task, payload json.RawMessage) (fingerprint str
 		}
 	}
 	return w.Payload, nil
-}
-
-// strictly returns a function that returns an error if a payload does not decode as a P, or has unknown members.
-func strictly[P any]() func(json.RawMessage) error {
-	return func(payload json.RawMessage) error {
-		d := json.NewDecoder(bytes.NewReader(payload))
-		d.DisallowUnknownFields()
-		return d.Decode(new(P))
-	}
 }

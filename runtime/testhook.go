@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/lifecycle"
 	"github.com/afgen/afgen/runtime/internal/submit"
 	"github.com/afgen/afgen/runtime/internal/testhook"
@@ -29,13 +30,13 @@ func contextForTest(ctx context.Context, running any, to testhook.Report) contex
 func prepareForTest(ctx context.Context, submission any, newID func() string) (
 	tasks []backend.NewTask, failed func(error) error, _ error) {
 	s := submission.(Submission)
-	s.addContext(ctx)
+	s.trace, s.metadata = TraceFrom(ctx), outgoing(ctx)
 	if err := s.check(); err != nil {
 		return nil, nil, err.With(OutcomeNotSent)
 	}
 	if s.IsSubtasks {
 		if r := TaskFrom(ctx); r != nil && r.ID == s.Source {
-			s.metadata = r.metadata.with(ctx)
+			s.metadata = (*hooks.Set)(nil).Join(ctx, r.metadata, s.metadata)
 			if err := backend.ValidateMetadata(s.metadata); err != nil {
 				return nil, nil, err
 			}

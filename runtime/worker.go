@@ -223,7 +223,7 @@ func addWorker[P, T any](
 	if w == nil {
 		spec.Err = Errorf(ErrInvalidArgument, "%s: the worker is nil", registration.Func(spec.Package, worker.Type))
 	}
-	spec.checkPayload = strictly[P]()
+	spec.checkPayload = registration.Strictly[P]()
 	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
 		payload, err := decodePayload[P](worker, raw)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 )
 
 var (
@@ -41,6 +42,11 @@ func TestFleetInStorm(t *testing.T) {
 	t.Cleanup(func() {
 		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n,
 			seen.rows, seen.lost)
+		t.Logf("observed: %d attempts, %d of them lost, %d submissions, %d ends of tasks", seen.attempts, seen.observedLost,
+			seen.submits, seen.ends)
+		if seen.attempts == 0 || seen.submits == 0 || seen.ends == 0 || seen.lost > 0 && seen.observedLost == 0 {
+			t.Error("the instruments have not observed all of these")
+		}
 		for _, row := range backend.Transitions() {
 			if n >= 200 && seen.rows[row.Row] == 0 && !t.Failed() {
 				t.Errorf("no scenario has come to row %d of the state table", row.Row)
@@ -62,6 +68,8 @@ type tally struct {
 	mu   sync.Mutex
 	rows [13]int
 	lost int
+
+	attempts, submits, ends, observedLost int // that instruments have observed
 }
 
 func (n *tally) count(log *fault.Log) {
@@ -91,6 +99,7 @@ func simulate(t *testing.T, seed uint64, seen *tally) {
 			broken = append(broken, fault.Violation{Rule: "shutdown", Text: v})
 		}
 		broken = append(broken, m.violations()...)
+		broken = append(broken, m.observed(seen)...)
 		seen.count(m.world.Log())
 		if len(broken) == 0 {
 			return
@@ -104,6 +113,23 @@ func simulate(t *testing.T, seed uint64, seen *tally) {
 		t.Errorf("go test ./internal/fault -run TestFleetInStorm -seed %d (jitter and scheduling are not seeded)\n"+
 			"%s\n%ssettled after %v; the log:\n%s", seed, text.String(), s, took, m.world.Log().String(ids...))
 	})
+}
+
+// observed returns the operations that have not ended exactly once for the instrument of their process, also in
+// processes that have crashed: their goroutines end later.
+func (m *sim) observed(n *tally) (broken []fault.Violation) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range m.all {
+		for _, line := range p.seen.NotOnce() {
+			broken = append(broken, fault.Violation{Rule: "observed", Text: p.name + ": " + line})
+		}
+		n.attempts += len(p.seen.Kinds("attempt"))
+		n.submits += len(p.seen.Kinds("submit"))
+		n.ends += len(p.seen.Events(instrument.TaskEnded))
+		n.observedLost += len(p.seen.Events(instrument.AttemptLost))
+	}
+	return broken
 }
 
 // storm runs the scenario. It returns when the scenario is over; nothing fails from then on.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/recorder"
 	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -72,6 +73,7 @@ func limits(queue string) fault.Limits {
 
 // A process is one App with its faults.
 type process struct {
+	seen    recorder.Recorder // what its instrument has observed
 	sim     *sim
 	place   int
 	version int // of its workers' payloads
@@ -369,7 +371,7 @@ func (p *process) start(works bool) bool {
 	if w := p.sim.debug; w != nil {
 		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})).With("p", p.name)
 	}
-	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1")}
+	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1"), af.Instrument(&p.seen)}
 	if keep := p.sim.s.Keep; keep > 0 {
 		opts = append(opts, af.Retention(keep, 0))
 	}

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -73,6 +75,12 @@ func refusal(code backend.Code, format string, args ...any) error {
 	return backend.Errorf(code, format, args...).With(backend.OutcomeNotSent)
 }
 
+// Expired returns the error of a call whose context has ended before it was sent.
+func Expired(ctx context.Context, service, method string) *backend.Error {
+	return backend.Errorf(backend.CodeOf(ctx.Err()), "calling %s.%s: %w", service, method, context.Cause(ctx)).
+		With(backend.OutcomeNotSent)
+}
+
 // defaultTimeout is the timeout of a call without one.
 const defaultTimeout = 30 * time.Second
 
@@ -107,8 +115,9 @@ type Options struct {
 	WaitForReady bool // wait for an instance if none is running
 }
 
-// Send sends a request, retries it where that is safe or requested, and returns a successful reply.
-func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (*backend.Reply, error) {
+// Send sends a request, retries it where that is safe or requested, and returns the reply. With an error the reply only
+// has the instance that has answered, if any. tries is how often the request was sent.
+func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (_ backend.Reply, tries int, _ error) {
 	began := time.Now()
 	pause, retries := readyFirst, 0
 	var mismatches int    // replies of an instance of another version
@@ -117,8 +126,9 @@ func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (*ba
 		deadline, _ := ctx.Deadline()
 		req.Timeout = time.Until(deadline)
 		reply, err := s.Calls.Call(ctx, req)
+		tries++
 		if err == nil && reply.Err == nil {
-			return reply, nil
+			return *reply, tries, nil
 		}
 		if err == nil {
 			err = reply.Err
@@ -143,17 +153,34 @@ func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (*ba
 			wait = rand.N(retry.Base << retries)
 			retries++
 		default:
-			return nil, backend.AsError(err)
+			return failed(reply), tries, backend.AsError(err)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, timedOut(ctx, req, err)
+			return failed(reply), tries, timedOut(ctx, req, err)
 		}
 		// Copy the request: the transport may still be reading the one that was sent.
 		again := *req
 		req = &again
 	}
+}
+
+// failed returns what Send returns of a reply, which may be nil, with an error.
+func failed(reply *backend.Reply) (r backend.Reply) {
+	if reply != nil {
+		r.Server = reply.Server
+	}
+	return r
+}
+
+// Observe ends the observation of a call with what Send has returned.
+func Observe(h *hooks.Set, end func(instrument.End), reply *backend.Reply, tries int, err error) {
+	e := instrument.End{Err: err, Tries: tries, Server: reply.Server, Size: len(reply.Body)}
+	if failure, ok := errors.AsType[*backend.Error](err); ok {
+		e.Outcome = failure.Outcome
+	}
+	h.End(end, e)
 }
 
 // located adds the location to the error of a call to a service without instances.

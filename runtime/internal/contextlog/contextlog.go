@@ -140,7 +140,7 @@ type Keys uint16
 
 var keyBits = map[string]Keys{
 	"instance": 1 << 0, "service": 1 << 1, "method": 1 << 2, "call": 1 << 3,
-	"queue": 1 << 4, "task": 1 << 5, "attempt": 1 << 6, "raw": 1 << 7, "trace": 1 << 8,
+	"queue": 1 << 4, "task": 1 << 5, "attempt": 1 << 6, "raw": 1 << 7, "trace": 1 << 8, "span": 1 << 9,
 }
 
 // Contain reports whether a key is in the set.

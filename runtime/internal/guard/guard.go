@@ -7,6 +7,7 @@
 package guard
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -106,6 +107,19 @@ func Check(err error) (checked error) {
 	var snooze *SnoozeError
 	_, _, _ = backend.CodeOf(err), IsPermanent(err), errors.As(err, &snooze)
 	return err
+}
+
+// Result returns a result of the worker middleware of a queue as it is stored. has is set if the worker has a result.
+func Result(queue string, result json.RawMessage, has bool) (json.RawMessage, error) {
+	switch {
+	case len(result) == 0 && has:
+		return json.RawMessage("null"), nil
+	case len(result) == 0:
+		return nil, nil
+	case !json.Valid(result): // not every store can keep it
+		return nil, backend.Errorf(backend.ErrInternal, "queue %q: the result of a worker middleware is not JSON", queue)
+	}
+	return result, nil
 }
 
 // Permanent marks an error that a retry can't fix. It returns nil for nil.

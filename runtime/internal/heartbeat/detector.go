@@ -210,5 +210,5 @@ func (h *Heartbeat) expire(ctx context.Context, name string, count int64) {
 				"max_crashes", t.MaxCrashes)
 		}
 	}
-	h.Moved(freed)
+	h.Moved(name, freed)
 }

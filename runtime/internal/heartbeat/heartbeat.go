@@ -61,7 +61,7 @@ type Config struct {
 	// Reconcile requests a comparison of the store's view of this process's tasks with the running ones.
 	Reconcile func()
 	// Moved handles the tasks of an owner that was declared dead.
-	Moved func(tasks []backend.Task)
+	Moved func(owner string, tasks []backend.Task)
 	// Beaten is called after each heartbeat, successful or not.
 	Beaten func()
 	// Refunded is called after crashes were refunded to tasks.

@@ -87,8 +87,8 @@ func (r *Recorder) of(queue string) *Totals {
 	return t
 }
 
-// Started counts an attempt of a task, as it was claimed.
-func (r *Recorder) Started(t *backend.Task) {
+// Due returns since when a task that was claimed could be, by the store's clock.
+func Due(t *backend.Task) time.Time {
 	due := t.RunAt
 	if t.Created.After(due) {
 		due = t.Created
@@ -96,7 +96,12 @@ func (r *Recorder) Started(t *backend.Task) {
 	if n := len(t.Attempts); n > 0 && t.Attempts[n-1].Ended.After(due) {
 		due = t.Attempts[n-1].Ended // until then it ran, whatever it was due
 	}
-	now := time.Now()
+	return due
+}
+
+// Started counts an attempt of a task, as it was claimed.
+func (r *Recorder) Started(t *backend.Task) {
+	due, now := Due(t), time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clock.see(t.Started, now)

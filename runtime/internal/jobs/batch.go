@@ -125,9 +125,18 @@ func (s *Scheduler) insertAll(ctx context.Context, batch []*fire) {
 	flush()
 }
 
-// insert inserts the tasks of a group. If the store refuses them, it inserts each half, until it has found the jobs
-// that have caused this.
+// insert inserts the tasks of a group.
 func (s *Scheduler) insert(ctx context.Context, group []*fire) {
+	if s.catalog.cfg.Hooks != nil {
+		s.observe(ctx, group)
+		defer s.observeEnd(group)
+	}
+	s.insertParts(ctx, group)
+}
+
+// insertParts inserts the tasks of a group. If the store refuses them, it inserts each half, until it has found the
+// jobs that have caused this.
+func (s *Scheduler) insertParts(ctx context.Context, group []*fire) {
 	var tasks []backend.NewTask
 	for _, f := range group {
 		tasks = append(tasks, f.tasks...)
@@ -137,8 +146,8 @@ func (s *Scheduler) insert(ctx context.Context, group []*fire) {
 	}
 	_, err := s.catalog.tasks.Insert(ctx, tasks)
 	if half := len(group) / 2; half > 0 && retry.Refused(err) {
-		s.insert(ctx, group[:half])
-		s.insert(ctx, group[half:])
+		s.insertParts(ctx, group[:half])
+		s.insertParts(ctx, group[half:])
 		return
 	}
 	hints, poll := map[string][]string{}, map[string]bool{} // by queue
@@ -183,7 +192,11 @@ func (s *Scheduler) record(ctx context.Context, batch []*fire, now time.Time) {
 	}
 	batch = succeeding(batch)
 	for _, f := range batch {
+		f.done = f.job.Pending[:f.taken]
 		f.job.Pending, f.job.Fired = f.job.Pending[f.taken:], f.fired
 	}
 	s.write(ctx, batch)
+	if s.catalog.cfg.Hooks != nil {
+		s.observeFired(succeeding(batch), now)
+	}
 }

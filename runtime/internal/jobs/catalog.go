@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -206,7 +207,9 @@ func (c *Catalog) Put(ctx context.Context, spec Spec, by Action) error {
 
 // Run submits a task of a job immediately, regardless of its policies, and returns the task's id. If prepare, which may
 // change the new task, fails, Run returns its error.
-func (c *Catalog) Run(ctx context.Context, id string, prepare func(*backend.Task) error) (string, error) {
+func (c *Catalog) Run(
+	ctx context.Context, id string, prepare func(context.Context, *backend.Task) error,
+) (task string, err error) {
 	j, err := c.Get(ctx, id)
 	if err != nil {
 		return "", err
@@ -215,9 +218,14 @@ func (c *Catalog) Run(ctx context.Context, id string, prepare func(*backend.Task
 	if err != nil {
 		return "", err
 	}
-	task := runID(id, c.cfg.NewID())
+	task = runID(id, c.cfg.NewID())
 	n := j.task(task)
-	if err := prepare(&n.Task); err != nil {
+	if h := c.cfg.Hooks; h != nil {
+		var end func(instrument.End)
+		ctx, end = c.observe(ctx, j, []backend.NewTask{n})
+		defer func() { h.EndSubmitOne(end, task, err) }()
+	}
+	if err := prepare(ctx, &n.Task); err != nil {
 		return "", err
 	}
 	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {

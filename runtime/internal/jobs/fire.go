@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 )
 
 const (
@@ -23,6 +24,9 @@ type fire struct {
 	taken int               // how many of Pending are carried out
 	tasks []backend.NewTask // their tasks, while being inserted
 	fired int64             // the last due time with a task
+	done  []Firing          // what was carried out
+	ended func(instrument.End)
+	ids   []string // of tasks, for ended
 }
 
 // isDue reports whether this scheduler would decide a due time now.

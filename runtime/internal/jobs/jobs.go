@@ -47,6 +47,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/signal"
@@ -70,7 +71,7 @@ type Tasks interface {
 	Stop(ctx context.Context, id, reason string) error
 }
 
-// A Config configures a [Scheduler] and its [Catalog]. All fields except Docs and Idle are required.
+// A Config configures a [Scheduler] and its [Catalog]. All fields except Docs, Idle and Hooks are required.
 type Config struct {
 	Docs        backend.Docs        // nil if the backend does not support documents: then there are no jobs
 	Coordinator backend.Coordinator // announces the schedulers
@@ -83,6 +84,7 @@ type Config struct {
 	Bus      *pubsub.Bus      // carries the ids of changed jobs
 	Log      *slog.Logger
 	NewID    func() string // returns an id that is unique in the cluster
+	Hooks    *hooks.Set    // the App's instruments; nil if it has none
 
 	// Unavailable logs a failed backend operation that will be retried.
 	Unavailable func(message string, err error)

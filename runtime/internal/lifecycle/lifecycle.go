@@ -8,6 +8,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -222,4 +223,20 @@ func (l *Lifecycle) Admit() *backend.Error {
 		return backend.NewError(backend.ErrFailedPrecondition, "the app has been shut down").With(backend.OutcomeNotSent)
 	}
 	return nil
+}
+
+// Unready returns an error if each of the purposes of an App is stopped by a condition that is down.
+func Unready(conditions []backend.Condition, purposes []backend.Stopped) *backend.Error {
+	reason := ""
+	for _, p := range purposes {
+		i := slices.IndexFunc(conditions, func(c backend.Condition) bool { return !c.Up && slices.Contains(c.Stops, p) })
+		if i < 0 {
+			return nil
+		}
+		if reason != "" {
+			reason += "; "
+		}
+		reason += conditions[i].Mode + ": " + conditions[i].Cause
+	}
+	return backend.Errorf(backend.ErrUnavailable, "not ready: %s", reason)
 }

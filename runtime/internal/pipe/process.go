@@ -45,6 +45,7 @@ type Task struct {
 	Source   string            `json:"source,omitempty"`
 	Trace    string            `json:"trace,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+	Carrier  map[string]string `json:"carrier,omitempty"` // what the parent's instruments inject
 	Payload  json.RawMessage   `json:"payload"`
 	Left     time.Duration     `json:"left,omitempty"` // until it times out; 0 means no limit
 	Last     bool              `json:"last,omitempty"` // it fails if this attempt does

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
@@ -39,8 +41,10 @@ type Config struct {
 	// Attempts is the number of deliveries after which a failed message is moved to the dead-letter queue; 0 is no limit.
 	Attempts int
 	Log      *slog.Logger
-	// Begin returns the context of the handler of a message, derived from ctx, and a logger for it.
-	Begin func(ctx context.Context, m *backend.Message) (context.Context, *slog.Logger)
+	// Begin returns the context of the handler of a message, derived from ctx, a logger for it, and the function with
+	// which the instruments end its observation, or nil.
+	Begin func(ctx context.Context, m *backend.Message) (context.Context, *slog.Logger, func(instrument.End))
+	Hooks *hooks.Set // the App's instruments; nil if it has none
 	// Handle calls the handler.
 	Handle func(ctx context.Context, m *backend.Message) error
 	// Failure converts the handler's error to the one that is kept with a dead letter.
@@ -75,15 +79,56 @@ func (r *Receiver) receive(ctx context.Context) error {
 	}
 }
 
-// handle passes a message to the handler and decides what follows.
+// handle passes a message to the handler and decides what follows. It pauses after a failure.
 func (r *Receiver) handle(_ context.Context, m *backend.Message) backend.Handled {
-	ctx, log := r.Begin(r.ctx, m)
-	if r.Attempts > 0 && m.Attempt > r.Attempts {
+	h := r.deliver(m)
+	if !h.Done && !h.Release && (h.Dead == nil || h.Dead.Reason != backend.DeadPermanent) {
 		r.pause()
-		return r.bury(log, m, backend.DeadCrash, &backend.TaskError{
-			Code: backend.ErrAborted, Message: "the last delivery ended without a result"})
 	}
-	err := guard.Call(func() error { return r.Handle(ctx, m) })
+	return h
+}
+
+// deliver is handle without the pause.
+func (r *Receiver) deliver(m *backend.Message) (h backend.Handled) {
+	ctx, log, end := r.Begin(r.ctx, m)
+	err := error(guard.ErrGoexit)
+	if end != nil {
+		defer func() { r.observeEnd(end, err, &h) }()
+	}
+	if r.Attempts > 0 && m.Attempt > r.Attempts {
+		err = backend.NewError(backend.ErrAborted, "the last delivery ended without a result")
+		return r.bury(log, m, backend.DeadCrash, guard.TaskError(err))
+	}
+	err = guard.Call(func() error { return r.Handle(ctx, m) })
+	return r.follow(log, m, err)
+}
+
+// Observe begins the observation of a message from a queue, if h is not nil. ctx is that of its handler.
+func Observe(
+	ctx context.Context, h *hooks.Set, queue string, m *backend.Message,
+) (context.Context, func(instrument.End)) {
+	if h == nil {
+		return ctx, nil
+	}
+	return h.Message(h.Extract(ctx, m.Metadata, m.Trace), instrument.Start{
+		Queue: queue, Receive: true, Attempt: m.Attempt, Size: len(m.Body), Metadata: m.Metadata,
+	})
+}
+
+// observeEnd ends the observation of a message.
+func (r *Receiver) observeEnd(end func(instrument.End), err error, h *backend.Handled) {
+	e := instrument.End{Err: err}
+	switch {
+	case h.Dead != nil:
+		e.Dead = h.Dead.Reason
+	case !h.Done && !h.Release:
+		e.Delay = h.Delay
+	}
+	r.Hooks.End(end, e)
+}
+
+// follow decides what follows a message whose handler has returned.
+func (r *Receiver) follow(log *slog.Logger, m *backend.Message, err error) backend.Handled {
 	if err == nil {
 		r.failed = 0
 		return backend.Handled{Done: true}
@@ -101,12 +146,10 @@ func (r *Receiver) handle(_ context.Context, m *backend.Message) backend.Handled
 		return r.bury(log, m, backend.DeadPermanent, r.Failure(err))
 	}
 	if r.Attempts > 0 && m.Attempt == r.Attempts {
-		r.pause()
 		return r.bury(log, m, backend.DeadAttempts, r.Failure(err))
 	}
 	delay := retry.Jitter(delayOf(m.Attempt))
 	log.Warn("raw message rejected, will be redelivered", "delay", delay, "error", err)
-	r.pause()
 	return backend.Handled{Delay: delay}
 }
 

@@ -2,6 +2,8 @@
 package registration
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -76,4 +78,36 @@ func (c *Check) Add(kind, unique, name, pkg, typ string, err error) {
 		c.seen = map[string]string{}
 	}
 	c.seen[kind+" "+name] = by
+}
+
+// ArgNames returns the JSON members that encoding/json decodes into the arguments of a method. It returns nil if they
+// can't be derived from the type, and an empty slice if there are none.
+func ArgNames(args reflect.Type) []string {
+	if args.Kind() != reflect.Struct {
+		return nil
+	}
+	names := []string{}
+	for f := range args.Fields() {
+		tag := f.Tag.Get("json")
+		name, _, _ := strings.Cut(tag, ",")
+		switch {
+		case f.Anonymous:
+			return nil
+		case !f.IsExported() || tag == "-":
+			continue
+		case name == "":
+			name = f.Name
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// Strictly returns a function that returns an error if a payload does not decode as a P, or has unknown members.
+func Strictly[P any]() func(json.RawMessage) error {
+	return func(payload json.RawMessage) error {
+		d := json.NewDecoder(bytes.NewReader(payload))
+		d.DisallowUnknownFields()
+		return d.Decode(new(P))
+	}
 }

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/redact"
 	"github.com/afgen/afgen/runtime/internal/registry"
 	"github.com/afgen/afgen/runtime/internal/stack"
@@ -27,6 +29,7 @@ type Config struct {
 	AwaitStart func(context.Context) bool                                      // returns false if requests must be refused
 	WarnOnce   func(key string) bool                                           // reports whether a warning must be logged
 	Context    func(ctx context.Context, req *backend.Request) context.Context // returns the context of a handler
+	Hooks      *hooks.Set                                                      // the App's instruments; nil if it has none
 }
 
 // A Handler handles a request and returns the encoded results.
@@ -65,6 +68,7 @@ func (s *Server) Handle(ctx context.Context, req *backend.Request, reply func(*b
 	s.Service.Load.Begin()
 	r := &backend.Reply{Server: s.Instance.ID}
 	err := error(guard.ErrGoexit)
+	var end func(instrument.End)
 	// This does not use guard.Do, because one more frame below the handler may exceed the initial stack of a goroutine.
 	defer func() {
 		if p := recover(); p != nil { // of middleware: Recover has recovered those of the handler
@@ -81,15 +85,42 @@ func (s *Server) Handle(ctx context.Context, req *backend.Request, reply func(*b
 				}
 			}
 		}
+		if end != nil {
+			s.observeEnd(end, err, r)
+		}
 		reply(r)
 	}()
 	ctx = s.Context(ctx, req)
+	if s.Hooks != nil {
+		ctx, end = s.observe(ctx, req)
+	}
 	body, failure := m.Handler(ctx, req)
 	r.Body, err = body, guard.Check(failure) // again, for errors of middleware
 	if err == nil && len(r.Body) > backend.MaxMessage {
 		err = backend.Errorf(backend.ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
 			s.Service.Name, req.Method, len(r.Body), backend.MaxMessage)
 	}
+}
+
+// observe begins the observation of a request. Like observeEnd it must not be inlined: a larger frame of Handle may
+// exceed the initial stack of a goroutine.
+//
+//go:noinline
+func (s *Server) observe(ctx context.Context, req *backend.Request) (context.Context, func(instrument.End)) {
+	return s.Hooks.Handle(s.Hooks.Extract(ctx, req.Headers, ""), instrument.Start{
+		Service: req.Service, Method: req.Method, Call: req.ID, Caller: req.Caller, Size: len(req.Body),
+	})
+}
+
+// observeEnd ends the observation of a request. err is the error before it is redacted.
+//
+//go:noinline
+func (s *Server) observeEnd(end func(instrument.End), err error, r *backend.Reply) {
+	e := instrument.End{Err: err, Size: len(r.Body)}
+	if r.Err != nil {
+		e.Code = r.Err.Code
+	}
+	s.Hooks.End(end, e)
 }
 
 // toWireError returns the error of a request that is sent to the caller. It logs an error whose text RedactErrors

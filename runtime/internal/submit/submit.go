@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
@@ -112,6 +113,15 @@ func (s *Submission) Check() *backend.Error {
 
 func invalid(format string, args ...any) *backend.Error {
 	return backend.Errorf(backend.ErrInvalidArgument, format, args...)
+}
+
+// Start describes the submission to instruments.
+func (s *Submission) Start() instrument.Start {
+	start := instrument.Start{Queue: s.Queue, Tasks: len(s.Payloads), Task: s.Options.ID, Source: s.Source}
+	for _, p := range s.Payloads {
+		start.Size += len(p)
+	}
+	return start
 }
 
 // Task returns the task of a payload. id is its id, unless the options have one.

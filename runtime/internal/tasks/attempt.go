@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
@@ -41,6 +42,7 @@ type attempt struct {
 	acked   bool           // guarded by p.mu
 	ctx     context.Context
 	handler Run
+	ended   func(instrument.End) // of the instruments; nil without any
 	cancel  context.CancelCauseFunc
 	stop    func()    // stops the timer of its timeout
 	clear   func()    // ends or clears a suspect
@@ -82,6 +84,9 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 		a.ctx, stop = context.WithTimeoutCause(a.ctx, timeout, ErrTimeout)
 	}
 	a.ctx, a.handler = p.worker.Begin(a.ctx, t)
+	if p.e.Hooks != nil {
+		a.observe()
+	}
 	p.mu.Lock()
 	p.slots++
 	p.running[a.key()] = a
@@ -129,7 +134,7 @@ func (a *attempt) run() {
 		return err
 	}, func(err error) {
 		a.handler.Report(a.ctx, err)
-		a.settleOnce(a.outcome(result, err))
+		a.settleOnce(a.outcome(result, err), err)
 		a.stop()
 		a.cancel(nil)
 		a.leaveSlot()
@@ -148,10 +153,13 @@ func (a *attempt) outcome(result json.RawMessage, err error) backend.Settle {
 	return s
 }
 
-// settleOnce passes the settlement of the attempt to the settler, once.
-func (a *attempt) settleOnce(s backend.Settle) {
+// settleOnce passes the settlement of the attempt to the settler, once. err is the error of the handler.
+func (a *attempt) settleOnce(s backend.Settle, err error) {
 	a.once.Do(func() {
 		a.over.Store(true)
+		if a.ended != nil {
+			a.observeEnd(&s, err, false)
+		}
 		a.p.e.settler.add(settlement{Settle: s, task: a.task, claim: a, begun: a.begun})
 	})
 }
@@ -184,7 +192,11 @@ func (a *attempt) abandon(where string) {
 		a.handler.Logger(a.ctx).Error("handler did not return after its context ended, settling its attempt",
 			"cause", cause, "stack", where)
 		err := backend.Errorf(backend.ErrDeadlineExceeded, "handler did not return after its context ended: %w", cause)
-		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), task: a.task, claim: a, begun: a.begun})
+		s := a.verdict(nil, err, cause)
+		if a.ended != nil {
+			a.observeEnd(&s, err, true)
+		}
+		a.p.e.settler.add(settlement{Settle: s, task: a.task, claim: a, begun: a.begun})
 	})
 }
 

@@ -33,6 +33,9 @@ func (e *Engine) moved(tasks []backend.Task) {
 // ended completes those of the tasks that have ended. No attempt of this process has ended them.
 func (e *Engine) ended(tasks []backend.Task) {
 	e.History.Ended(tasks)
+	if e.Hooks != nil {
+		e.observeEnded(tasks)
+	}
 	var list []completion
 	for _, t := range tasks {
 		if t.Status.Final() {
@@ -86,6 +89,9 @@ func (e *Engine) StopTask(ctx context.Context, s backend.Stop) error {
 // notifyStopped notifies waiters and running attempts of tasks that were stopped or told to stop. It returns the
 // sources that may be finished: stopped tasks with subtasks, and the stopped tasks' own sources.
 func (e *Engine) notifyStopped(tasks []backend.Task) (sources []string) {
+	if e.Hooks != nil {
+		e.observeEnded(tasks)
+	}
 	var running, ended []string
 	seen := map[string]bool{"": true}
 	add := func(id string) {

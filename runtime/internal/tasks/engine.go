@@ -38,12 +38,13 @@ import (
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/history"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A Config has the Engine's dependencies on the App. All fields are required.
+// A Config has the Engine's dependencies on the App. All fields are required, except Hooks.
 type Config struct {
 	Ports    *backend.Ports
 	Log      *slog.Logger
@@ -56,6 +57,9 @@ type Config struct {
 	WrongVersionAfter time.Duration
 	// History counts what happens. The Engine runs and flushes it.
 	History *history.Recorder
+	// Hooks has the App's instruments; nil if it has none. JobOf returns the job that has submitted a task, by its id.
+	Hooks *hooks.Set
+	JobOf func(id string) (job string, ok bool)
 	// Observer is set if the Engine has no workers and only does what callers request: see observer.go.
 	Observer bool
 
@@ -97,6 +101,7 @@ type Engine struct {
 	suspects   suspectSlot
 	limits     *limiter
 	polls      polls
+	traces     traces // with Hooks
 	hints      hints
 	badHints   atomic.Int64 // number dropped
 
@@ -163,8 +168,11 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		Busy:      e.busy,
 		Cancel:    func() { e.cancelRuns(ErrLeaseLost) },
 		Reconcile: func() { e.reconciler.now() },
-		Moved: func(tasks []backend.Task) {
+		Moved: func(owner string, tasks []backend.Task) {
 			e.History.Lost(tasks)
+			if e.Hooks != nil {
+				e.observeLost(owner, tasks)
+			}
 			e.moved(tasks)
 		},
 		Beaten: func() {

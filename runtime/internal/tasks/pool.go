@@ -280,10 +280,14 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	p.forVersion(&c)
 	defer p.e.claims.end(p.e.claims.begin())
 	var tasks []backend.Task
+	begun := time.Now()
 	err = retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
 		tasks, next, err = p.e.Ports.Store.Claim(ctx, c)
 		return err
 	})
+	if p.e.Hooks != nil {
+		p.observeClaim(begun, len(tasks), err)
+	}
 	if backend.CodeOf(err) == backend.ErrAborted {
 		p.e.heartbeat.Lost(c.Owner)
 	}

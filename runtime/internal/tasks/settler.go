@@ -223,7 +223,12 @@ func (s *settler) write(ctx context.Context, batch []settlement) ([]backend.Sett
 	}
 	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
-	return s.e.Ports.Store.Settle(ctx, settles)
+	begun := time.Now()
+	settled, err := s.e.Ports.Store.Settle(ctx, settles)
+	if s.e.Hooks != nil {
+		s.observeWrite(begun, len(settles), err)
+	}
+	return settled, err
 }
 
 func (s *settler) take() []settlement {
@@ -265,6 +270,9 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 		default:
 			b.count(s.e.History)
 			if b.To.Final() {
+				if s.e.Hooks != nil {
+					b.observeSettled(s.e)
+				}
 				ended = append(ended,
 					completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure,
 						subtasks: settled[i] == backend.SettledWithSubtasks})

@@ -20,6 +20,7 @@ type Worker struct {
 	BackoffMax  time.Duration // 0 means 5 minutes, or Backoff if that is longer
 	FanIn       bool          // it handles the end of its tasks' subtasks
 	Fingerprint string        // of its payload
+	Process     bool          // its handlers run in child processes
 	// Begin prepares the run of a claimed task. It returns ctx with the values that the handler needs.
 	Begin func(ctx context.Context, t *backend.Task) (context.Context, Run)
 }

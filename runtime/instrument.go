@@ -1,0 +1,33 @@
+package runtime
+
+import (
+	"slices"
+
+	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/lifecycle"
+)
+
+// An Instrumentation observes the operations of an App: see package instrument and [Instrument].
+type Instrumentation = instrument.Instrumentation
+
+// NoInstrument is an [Instrumentation] that does nothing. Instruments embed it.
+type NoInstrument = instrument.NoInstrument
+
+// Instrument makes instruments observe the App: its calls, tasks, jobs and raw messages. Package instrument documents
+// what they see. The first one is called first, and at the end of an operation last. Nil ones have no effect. Programs
+// whose workers have isolation=process give the option in the child processes, too.
+func Instrument(all ...Instrumentation) AppOption {
+	return func(s *settings) {
+		s.instruments = append(s.instruments, slices.DeleteFunc(slices.Clone(all), func(i Instrumentation) bool {
+			return i == nil
+		})...)
+	}
+}
+
+// Load returns how busy the App is. It is empty before [App.Start] has returned, and never blocks.
+func (a *App) Load() instrument.Load {
+	if a.core == nil || a.core.tasks == nil || a.life.State() < lifecycle.Running {
+		return instrument.Load{}
+	}
+	return a.core.tasks.Load()
+}

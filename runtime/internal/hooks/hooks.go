@@ -1,0 +1,183 @@
+// Package hooks calls the instruments of an App (package instrument).
+//
+// A [Set] has them all. It recovers their panics, and joins what several of them return. An App without instruments has
+// a nil Set, so that each hook costs a comparison: the caller compares before it describes the operation. A method that
+// accepts a nil Set has a comment about it.
+package hooks
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/once"
+)
+
+// A Set calls the instruments of an App, the first one first. Its methods are safe for concurrent use.
+type Set struct {
+	instance string // id of the App
+	log      *slog.Logger
+
+	all    []instrument.Instrumentation
+	warned once.Set
+	modes  modes
+}
+
+// New returns a Set, or nil if there are no instruments. An instrument may not be nil.
+func New(all []instrument.Instrumentation) *Set {
+	if len(all) == 0 {
+		return nil
+	}
+	return &Set{all: all}
+}
+
+// Own sets the id of the App's instance and its log. It must be called before all other methods. A nil Set does
+// nothing.
+func (s *Set) Own(instance string, log *slog.Logger) {
+	if s != nil {
+		s.instance, s.log = instance, log
+	}
+}
+
+// Call begins the observation of a call. The caller must call End with the returned function.
+func (s *Set) Call(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, "Call", instrument.Instrumentation.Call, start)
+}
+
+// Handle is Call for a call that is handled.
+func (s *Set) Handle(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, "Handle", instrument.Instrumentation.Handle, start)
+}
+
+// Submit is Call for a submission of tasks.
+func (s *Set) Submit(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, "Submit", instrument.Instrumentation.Submit, start)
+}
+
+// Attempt is Call for an attempt of a task.
+func (s *Set) Attempt(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, "Attempt", instrument.Instrumentation.Attempt, start)
+}
+
+// Message is Call for a raw message.
+func (s *Set) Message(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, "Message", instrument.Instrumentation.Message, start)
+}
+
+// A beginning is a method of an instrument that begins to observe an operation.
+type beginning func(instrument.Instrumentation, context.Context, instrument.Start) (context.Context, func(instrument.End))
+
+// begin calls a method of all instruments. The returned function may be nil.
+func (s *Set) begin(
+	ctx context.Context, name string, method beginning, start instrument.Start,
+) (context.Context, func(instrument.End)) {
+	start.Instance = s.instance
+	if len(s.all) == 1 {
+		return s.beginOne(ctx, name, method, s.all[0], start)
+	}
+	var ends []func(instrument.End)
+	for _, i := range s.all {
+		var end func(instrument.End)
+		if ctx, end = s.beginOne(ctx, name, method, i, start); end != nil {
+			ends = append(ends, end)
+		}
+	}
+	if len(ends) == 0 {
+		return ctx, nil
+	}
+	return ctx, func(e instrument.End) {
+		for _, end := range slices.Backward(ends) { // the last one is innermost
+			s.End(end, e)
+		}
+	}
+}
+
+func (s *Set) beginOne(
+	ctx context.Context, name string, method beginning, i instrument.Instrumentation, start instrument.Start,
+) (next context.Context, end func(instrument.End)) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(name, p)
+		}
+		if next == nil {
+			next = ctx
+		}
+	}()
+	return method(i, ctx, start)
+}
+
+// End ends an observation. end is the function with which it began, and may be nil. It sets e.Code if e has an error
+// without one.
+func (s *Set) End(end func(instrument.End), e instrument.End) {
+	if end == nil {
+		return
+	}
+	if e.Err != nil && e.Code == "" {
+		e.Code = backend.CodeOf(e.Err)
+	}
+	defer s.recover("End")
+	end(e)
+}
+
+// EndSubmit ends the observation of a submission with its result.
+func (s *Set) EndSubmit(end func(instrument.End), ids []string, err error) {
+	e := instrument.End{Err: err, Stored: len(ids)}
+	if len(ids) == 1 {
+		e.Task = ids[0]
+	}
+	s.End(end, e)
+}
+
+// EndSubmitOne is EndSubmit for one task. id is "" if it is not known to be stored.
+func (s *Set) EndSubmitOne(end func(instrument.End), id string, err error) {
+	e := instrument.End{Err: err, Task: id}
+	if id != "" {
+		e.Stored = 1
+	}
+	s.End(end, e)
+}
+
+// Observe reports an event.
+func (s *Set) Observe(e instrument.Event) {
+	e.Instance, e.Duration = s.instance, max(e.Duration, 0)
+	for _, i := range s.all {
+		func() {
+			defer s.recover("Observe")
+			i.Observe(e)
+		}()
+	}
+}
+
+// Flush makes all instruments send what they hold back, for at most a second. A nil Set does nothing.
+func (s *Set) Flush() {
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, i := range s.all {
+		func() {
+			defer s.recover("Flush")
+			i.Flush(ctx)
+		}()
+	}
+}
+
+// recover recovers the panic of an instrument. It must be deferred itself.
+func (s *Set) recover(method string) {
+	if p := recover(); p != nil {
+		s.panicked(method, p)
+	}
+}
+
+// panicked logs the first panic of a method.
+func (s *Set) panicked(method string, p any) {
+	if s.warned.First(method) {
+		s.log.Error("panic in an instrument; further ones of this method are not logged", "method", method, "panic", p,
+			"stack", string(debug.Stack()))
+	}
+}

@@ -1,0 +1,166 @@
+package hooks
+
+import (
+	"context"
+	"maps"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// HeaderTrace is the name of a W3C traceparent in headers and metadata.
+const HeaderTrace = "traceparent"
+
+// Join returns the metadata of a task or message: what it inherits, what the instruments inject and what the program
+// has set itself, own. Later ones replace earlier ones. If that is not valid metadata, Join leaves out what the
+// instruments inject. The result may be own or inherited. A nil Set injects nothing.
+func (s *Set) Join(ctx context.Context, inherited, own map[string]string) map[string]string {
+	if injected := s.inject(ctx); len(injected) > 0 {
+		all := join(inherited, injected, own)
+		if backend.ValidateMetadata(all) == nil {
+			return all
+		}
+		s.leftOut("metadata")
+	}
+	switch {
+	case len(inherited) == 0:
+		return own
+	case len(own) == 0:
+		return inherited
+	}
+	return join(inherited, nil, own)
+}
+
+// Headers returns the headers of a call: what the instruments inject, the traceparent of the caller, if it has one, and
+// own, which come from middleware. Later ones replace earlier ones. The headers and the call's metadata have a common
+// limit; beyond it, Headers leaves out what the instruments inject. The result may be own. A nil Set injects nothing.
+func (s *Set) Headers(ctx context.Context, own, metadata map[string]string, trace string) map[string]string {
+	injected := s.inject(ctx)
+	if len(injected) > 0 {
+		all := join(nil, injected, own)
+		if all[HeaderTrace] == "" && trace != "" {
+			all[HeaderTrace] = trace
+		}
+		if size(all)+size(metadata) <= backend.MaxMetadata && !has(all, "") {
+			return all
+		}
+		s.leftOut("headers")
+	}
+	if trace == "" || own[HeaderTrace] != "" {
+		return own
+	}
+	all := make(map[string]string, len(own)+1)
+	maps.Copy(all, own)
+	all[HeaderTrace] = trace
+	return all
+}
+
+// join returns a new map. An empty value in injected removes an inherited name.
+func join(inherited, injected, own map[string]string) map[string]string {
+	all := make(map[string]string, len(inherited)+len(injected)+len(own))
+	maps.Copy(all, inherited)
+	for name, value := range injected {
+		if value == "" {
+			delete(all, name)
+		} else {
+			all[name] = value
+		}
+	}
+	maps.Copy(all, own)
+	return all
+}
+
+func has(m map[string]string, name string) bool {
+	_, ok := m[name]
+	return ok
+}
+
+// size returns the size of metadata as its limit counts it.
+func size(md map[string]string) (n int) {
+	for name, value := range md {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
+func (s *Set) leftOut(what string) {
+	if s.warned.First("left out") {
+		s.log.Warn("what an instrument injects exceeds the limits of metadata and is left out; further cases are not logged",
+			"of", what)
+	}
+}
+
+// Carrier returns what the instruments inject, within the limits of metadata, for a child process. A nil Set injects
+// nothing.
+func (s *Set) Carrier(ctx context.Context) map[string]string { return s.Join(ctx, nil, nil) }
+
+// inject returns what all instruments inject; of a name that several of them inject, the value of the first one.
+func (s *Set) inject(ctx context.Context) map[string]string {
+	if s == nil {
+		return nil
+	}
+	if len(s.all) == 1 {
+		return s.injectOne(ctx, 0)
+	}
+	var all map[string]string
+	for i := range s.all {
+		for name, value := range s.injectOne(ctx, i) {
+			if all == nil {
+				all = map[string]string{}
+			}
+			if !has(all, name) {
+				all[name] = value
+			}
+		}
+	}
+	return all
+}
+
+func (s *Set) injectOne(ctx context.Context, i int) map[string]string {
+	defer s.recover("Inject")
+	return s.all[i].Inject(ctx)
+}
+
+// Extract returns a context with what the instruments of the sender have injected. trace is the traceparent of the
+// sender, for senders without instruments.
+func (s *Set) Extract(ctx context.Context, metadata map[string]string, trace string) context.Context {
+	if trace != "" && metadata[HeaderTrace] == "" {
+		all := make(map[string]string, len(metadata)+1)
+		maps.Copy(all, metadata)
+		all[HeaderTrace] = trace
+		metadata = all
+	}
+	for i := range s.all {
+		ctx = s.extractOne(ctx, i, metadata)
+	}
+	return ctx
+}
+
+func (s *Set) extractOne(ctx context.Context, i int, metadata map[string]string) (next context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked("Extract", p)
+		}
+		if next == nil {
+			next = ctx
+		}
+	}()
+	return s.all[i].Extract(ctx, metadata)
+}
+
+// Trace returns the traceparent of the current span, or "". A nil Set returns "".
+func (s *Set) Trace(ctx context.Context) string {
+	if s == nil {
+		return ""
+	}
+	for i := range s.all {
+		if trace := s.traceOne(ctx, i); ValidTrace(trace) {
+			return trace
+		}
+	}
+	return ""
+}
+
+func (s *Set) traceOne(ctx context.Context, i int) string {
+	defer s.recover("Trace")
+	return s.all[i].Trace(ctx)
+}
