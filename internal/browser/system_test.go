@@ -203,7 +203,8 @@ func (w *work) Run(ctx context.Context, v any) (any, error) {
 	case "retry":
 		return nil, af.NewError(af.ErrUnavailable, "the printer is out of paper")
 	case "split":
-		_, err := w.subs.Subtasks(ctx, task.ID, []any{"one", map[string]any{"do": "wait"}, map[string]any{"do": "fail"}})
+		parts := []any{"one", map[string]any{"do": "wait"}, map[string]any{"do": "fail"}}
+		_, err := w.subs.Subtasks(ctx, task.ID, parts, af.OnFailure(af.CollectFailures)) // the failed one stops no other
 		return nil, err
 	case "log":
 		log.Error(text(m))
