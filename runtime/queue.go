@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // A TaskClient stores the tasks and jobs of queues. [App] implements it.
@@ -220,7 +221,7 @@ func (q VoidQueue[P]) result(ctx context.Context, id string) (Task, error) {
 		err = q.owns(t)
 	}
 	if err == nil {
-		err = outcome(t)
+		err = tasks.Outcome(&t)
 	}
 	return t, err
 }
@@ -250,7 +251,7 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 		err = q.owns(t)
 	}
 	if err == nil {
-		err = outcome(t)
+		err = tasks.Outcome(&t)
 	}
 	return t, err
 }
@@ -351,19 +352,6 @@ func resultOf[R any](t Task, err error) (R, error) {
 		return zero, err
 	}
 	return ResultOf[R](t)
-}
-
-// outcome returns the error that Result and Wait return for a task.
-func outcome(t Task) error {
-	switch {
-	case !t.Status.Final():
-		return Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
-	case t.Status == backend.StatusSuccess: // older versions kept the error of an earlier attempt
-		return nil
-	case t.Error == nil:
-		return Errorf(ErrUnknown, "task %s is %s", t.ID, t.Status).With(OutcomeAnswered)
-	}
-	return t.Error.Err()
 }
 
 // first returns the id of a submission of one task.

@@ -63,3 +63,16 @@ func (c *Client) treeEnded(ctx context.Context, t *backend.Task, depth int) (boo
 	}
 	return c.treeEnded(ctx, &done, depth+1)
 }
+
+// Outcome returns the error of a task for those who wait for its result: nil if it has succeeded.
+func Outcome(t *backend.Task) error {
+	switch {
+	case !t.Status.Final():
+		return backend.Errorf(backend.ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
+	case t.Status == backend.StatusSuccess: // older versions kept the error of an earlier attempt
+		return nil
+	case t.Error == nil:
+		return backend.Errorf(backend.ErrUnknown, "task %s is %s", t.ID, t.Status).With(backend.OutcomeAnswered)
+	}
+	return t.Error.Err()
+}
