@@ -114,11 +114,11 @@ func TestPageKeepsWhatTheViewerDoes(t *testing.T) {
 
 	// What is folded in a payload stays so, and other details that are open.
 	u.goes("/tasks")
-	u.clicks(".keys summary", "")
+	u.clicks("details.keys summary", "")
 	u.live()
 	s.reaches(t, s.submit(t, "log", af.TaskID("third")), af.StatusSuccess)
 	u.sees(`document.querySelector("[data-key=third]").textContent.includes("success")`)
-	u.sees(`document.querySelector(".keys").open`)
+	u.sees(`document.querySelector("details.keys").open`)
 	u.clean()
 }
 

@@ -21,7 +21,9 @@ type overviewPage struct {
 	Queues   []queueRow // those that need attention, and the busiest
 	More     int        // other queues
 	Failures []af.Task  // the last ones
-	Blank    bool       // there is nothing yet
+	// Attention tells, if all servers are up, why tasks do not run all the same: "1 queue without a worker, 2 paused".
+	Attention string
+	Blank     bool // there is nothing yet
 }
 
 // A tile is a number.
@@ -129,6 +131,7 @@ func (p *overviewPage) queues() {
 	for _, q := range p.O.Queues {
 		p.Queues = append(p.Queues, rowOf(q))
 	}
+	p.Attention = attention(p.Queues)
 	weight := func(q queueRow) int {
 		n := q.Waiting.N + q.Running + q.Counts[af.StatusRetrying].N
 		if q.Kind == "warn" || q.Kind == "paused" {
@@ -140,4 +143,26 @@ func (p *overviewPage) queues() {
 	if p.More = len(p.Queues) - queuesOnOverview; p.More > 0 {
 		p.Queues = p.Queues[:queuesOnOverview]
 	}
+}
+
+// attention returns how many queues have tasks that no worker may run, in words; "" if there are none.
+func attention(queues []queueRow) string {
+	unserved, paused := 0, 0
+	for i := range queues {
+		switch q := &queues[i]; {
+		case q.Kind == "warn":
+			unserved++
+		case q.Kind == "paused" && q.Waiting.N > 0:
+			paused++
+		}
+	}
+	switch {
+	case unserved > 0 && paused > 0:
+		return plural(unserved, "queue") + " without a worker, " + number(int64(paused)) + " paused"
+	case unserved > 0:
+		return plural(unserved, "queue") + " without a worker"
+	case paused > 0:
+		return "Tasks wait in " + plural(paused, "paused queue")
+	}
+	return ""
 }

@@ -3,7 +3,10 @@ package dashboard
 import (
 	"strings"
 	"testing"
+	"time"
 
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/admin"
 	"github.com/afgen/afgen/runtime/cron"
 )
 
@@ -74,5 +77,32 @@ func TestFieldsOf(t *testing.T) {
 		if fields[i].Kind != want {
 			t.Errorf("%+v: want %s", fields[i], want)
 		}
+	}
+}
+
+func TestAttention(t *testing.T) {
+	ok, unserved := queueRow{Kind: "running"}, queueRow{Kind: "warn"}
+	empty, paused := queueRow{Kind: "paused"}, queueRow{Kind: "paused", Waiting: af.Count{N: 1}}
+	for want, queues := range map[string][]queueRow{
+		"":                                    {ok, empty},
+		"1 queue without a worker":            {ok, unserved},
+		"2 queues without a worker, 1 paused": {unserved, paused, unserved},
+		"Tasks wait in 1 paused queue":        {empty, paused},
+		"Tasks wait in 2 paused queues":       {paused, ok, paused},
+	} {
+		if got := attention(queues); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// Progress has its age, and neither a result nor a payload has one.
+func TestAgeOfProgress(t *testing.T) {
+	at := time.Now()
+	p := taskPage{T: admin.Task{Task: af.Task{Status: af.StatusRunning, Progress: []byte("1"), Progressed: at,
+		Payload: []byte("2")}}}
+	p.values()
+	if len(p.Values) != 2 || !p.Values[0].At.Equal(at) || !p.Values[1].At.IsZero() {
+		t.Errorf("%+v", p.Values)
 	}
 }

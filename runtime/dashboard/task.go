@@ -78,7 +78,8 @@ type value struct {
 	HTML     template.HTML
 	Cut      bool
 	Size     int
-	Detail   string // the type of an error's detail
+	Detail   string    // the type of an error's detail
+	At       time.Time // when it was reported; zero if unknown
 	Download bool
 }
 
@@ -138,22 +139,22 @@ func (s *server) task(v *viewer, w http.ResponseWriter, r *http.Request) error {
 // values collects the JSON values of the task.
 func (p *taskPage) values() {
 	t := &p.T
-	add := func(title, name string, raw json.RawMessage, detail string) {
+	add := func(x value, raw json.RawMessage) {
 		if len(raw) == 0 {
 			return
 		}
-		html, cut := jsonTree(raw)
-		p.Values = append(p.Values, value{Title: title, Name: name, HTML: html, Cut: cut, Size: len(raw),
-			Detail: detail, Download: name != ""})
+		x.HTML, x.Cut = jsonTree(raw)
+		x.Size, x.Download = len(raw), x.Name != ""
+		p.Values = append(p.Values, x)
 	}
 	if t.Status == af.StatusRunning || len(t.Result) == 0 {
-		add("Progress", "progress", t.Progress, "")
+		add(value{Title: "Progress", Name: "progress", At: t.Progressed}, t.Progress)
 	}
-	add("Result", "result", t.Result, "")
-	add("Payload", "payload", t.Payload, "")
+	add(value{Title: "Result", Name: "result"}, t.Result)
+	add(value{Title: "Payload", Name: "payload"}, t.Payload)
 	if t.Error != nil {
 		for _, d := range t.Error.Details {
-			add("Error detail", "", d.Value, d.Type)
+			add(value{Title: "Error detail", Detail: d.Type}, d.Value)
 		}
 	}
 }
