@@ -33,9 +33,21 @@ func nodes() []af.Node {
 				Load5: cpu * float64(cpus) * .9, Load15: cpu * float64(cpus) * .7, MemoryUsed: uint64(memory * float64(total)),
 				DiskUsed: uint64(disk * 480 * gib)}}
 	}
-	return []af.Node{node("web-1", "10.0.4.11", 8, .23, .38, .21), node("worker-1", "10.0.4.21", 16, .71, .55, .34),
+	all := []af.Node{node("web-1", "10.0.4.11", 8, .23, .38, .21), node("worker-1", "10.0.4.21", 16, .71, .55, .34),
 		node("worker-2", "10.0.4.22", 16, .64, .93, .36)}
+	for i := range all {
+		for _, in := range fleet {
+			if in.Host == all[i].Host {
+				all[i].Instances = append(all[i].Instances, in.ID)
+			}
+		}
+	}
+	return all
 }
+
+// gone is a machine that the deployment has replaced.
+var gone = af.Node{ID: "worker-0", Host: "worker-0", IPs: []string{"10.0.4.20"}, OS: "linux", Arch: "amd64",
+	NodeSample: af.NodeSample{Time: before(26 * time.Minute)}}
 
 func workers() (all []af.WorkerInfo) {
 	for _, q := range queues() {

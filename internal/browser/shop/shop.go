@@ -206,8 +206,12 @@ func (*system) Instances(context.Context, af.InstanceQuery) (af.InstancePage, er
 	return af.InstancePage{Instances: fleet, Total: len(fleet)}, nil
 }
 
-func (*system) Nodes(context.Context, af.NodeQuery) (af.NodePage, error) {
-	return af.NodePage{Nodes: nodes(), Total: len(nodes())}, nil
+func (*system) Nodes(_ context.Context, q af.NodeQuery) (af.NodePage, error) {
+	all := nodes()
+	if q.Gone {
+		all = append(all, gone)
+	}
+	return af.NodePage{Nodes: all, Total: len(all)}, nil
 }
 
 // at returns an attempt of an instance that has ended.

@@ -154,15 +154,16 @@ var importLog = []string{
 // importTask returns the task [Import].
 func importTask() admin.Task {
 	t := af.Task{ID: Import, Queue: "imports", Status: af.StatusRunning, Weight: 5, Attempt: 1, Fence: 1, Spawned: true,
-		Payload:  json.RawMessage(`{"supplier":"nordic-textiles","feed":"spring.csv","images":true,"limit":null}`),
-		Progress: json.RawMessage(`{"rows":4206,"of":5600,"skipped":57,"stage":"rows"}`), Log: importLog,
+		Payload:    json.RawMessage(`{"supplier":"nordic-textiles","feed":"spring.csv","images":true,"limit":null}`),
+		Progress:   json.RawMessage(`{"rows":4206,"of":5600,"skipped":57,"stage":"rows"}`),
+		Progressed: before(2 * time.Second), Log: importLog,
 		Instance: fleet[2].ID, IP: fleet[2].IP, Created: before(95 * time.Second), RunAt: before(95 * time.Second),
 		Started: before(94 * time.Second), Metadata: map[string]string{"tenant": "nordic"}, Timeout: 15 * time.Minute}
 	return admin.Task{Task: t, Children: map[af.Status]af.Count{af.StatusRunning: {N: 34}, af.StatusPending: {N: 184},
 		af.StatusRetrying: {N: 3}, af.StatusSuccess: {N: 3928}, af.StatusFailed: {N: 57}},
 		Why: &admin.Explanation{Task: t.ID, Queue: t.Queue, Status: t.Status, At: now, Rules: []admin.Finding{{
-			Rule: admin.RuleRunning, Text: "Attempt 1 runs at " + fleet[2].ID + " (10.0.4.21) since 13:40:36, for 1m34s; " +
-				"its lease was renewed 3s ago.",
+			Rule: admin.RuleRunning, Text: "It runs on " + fleet[2].ID + " (10.0.4.21) since 13:40:36, for 1m34s, " +
+				"reported progress 2s ago, and times out in 13m26s.",
 			Evidence: admin.Evidence{Since: t.Started, Until: t.Started.Add(t.Timeout), Instance: t.Instance, IP: t.IP,
 				Attempt: 1}}}}}
 }
