@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/lifecycle"
 )
 
 // An Instrumentation observes the operations of an App: see package instrument and [Instrument].
@@ -21,4 +22,12 @@ func Instrument(all ...Instrumentation) AppOption {
 			return i == nil
 		})...)
 	}
+}
+
+// Load returns how busy the App is. It is empty before [App.Start] has returned, and never blocks.
+func (a *App) Load() instrument.Load {
+	if a.core == nil || a.core.tasks == nil || a.life.State() < lifecycle.Running {
+		return instrument.Load{}
+	}
+	return a.core.tasks.Load()
 }

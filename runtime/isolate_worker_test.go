@@ -72,6 +72,9 @@ func childMain() int {
 		if os.Getenv("AF_TEST_MIDDLEWARE") != "" {
 			opts = childMiddleware(new(trail), true)
 		}
+		if path := os.Getenv("AF_TEST_INSTRUMENT"); path != "" {
+			opts = append(opts, af.Instrument(&flusher{path: path}))
+		}
 		app, err = af.Open(ctx, memory.New(), opts...)
 	}
 	if err == nil && !closed(app.Stopping()) {

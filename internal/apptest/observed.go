@@ -89,6 +89,9 @@ func observed(w *world) {
 		ids[n] = submit(w.Context(), n, opts...)
 	}
 	<-started
+	if l := app.Load(); len(l.Queues) != 2 || l.Queues[0].Queue != "job" || l.Queues[0].Slots != 8 || l.Queues[0].Used < 1 {
+		w.Errorf("while a task runs, the load is %+v", l)
+	}
 	w.must(client.StopTask(w.Context(), ids[obsStops]))
 	for n, status := range map[int]af.Status{
 		obsRetries: af.StatusSuccess, obsSnoozes: af.StatusSuccess, obsFails: af.StatusFailed, obsPanics: af.StatusFailed,

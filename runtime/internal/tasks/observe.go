@@ -122,3 +122,14 @@ func failureOf(t *backend.Task) backend.Code {
 	}
 	return t.Error.Code
 }
+
+// Load returns how busy this process is.
+func (e *Engine) Load() instrument.Load {
+	var l instrument.Load
+	for _, q := range e.State(false) {
+		l.Queues = append(l.Queues, instrument.QueueLoad{
+			Queue: q.Queue, Slots: q.Applied.Slots(), Used: q.Slots, Abandoned: q.Abandoned})
+	}
+	l.Backlog, l.BacklogSince = e.Unwritten()
+	return l
+}

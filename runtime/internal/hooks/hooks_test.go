@@ -1,0 +1,167 @@
+package hooks_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/bubble"
+	"github.com/afgen/afgen/internal/recorder"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/hooks"
+)
+
+func newSet(all ...instrument.Instrumentation) *hooks.Set {
+	s := hooks.New(all)
+	s.Own("app", slog.New(slog.DiscardHandler))
+	return s
+}
+
+// A mode is entered and left once, also if one replaces another.
+func TestModes(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var rec recorder.Recorder
+		var mu sync.Mutex
+		now := []backend.Condition{{Name: "db", Up: true}}
+		s := newSet(&rec)
+		s.Watch(func() []backend.Condition {
+			mu.Lock()
+			defer mu.Unlock()
+			return now
+		})
+		time.Sleep(time.Second / 2) // conditions are compared at whole seconds
+		for _, c := range []backend.Condition{
+			{Name: "db", Mode: "db-down", Cause: "no route"}, {Name: "db", Mode: "db-down"}, {Name: "db", Mode: "db-full"},
+			{Name: "db", Up: true},
+		} {
+			mu.Lock()
+			now = []backend.Condition{c}
+			mu.Unlock()
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		s.Close()
+		var got []string
+		for _, kind := range []instrument.Kind{instrument.ModeEntered, instrument.ModeLeft} {
+			for _, e := range rec.Events(kind) {
+				got = append(got, fmt.Sprint(e.Kind, " ", e.Instance, " ", e.Condition, " ", e.Mode, " ", e.Cause, " ",
+					e.Duration.Round(time.Second)))
+			}
+		}
+		want := []string{"mode entered app db db-down no route 0s", "mode entered app db db-full  0s",
+			"mode left app db db-down  4s", "mode left app db db-full  2s"}
+		if !slices.Equal(got, want) {
+			t.Errorf("observed\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// ordered records the order of calls.
+type ordered struct {
+	instrument.NoInstrument
+	name string
+	to   *[]string
+	md   map[string]string
+}
+
+func (o ordered) Call(ctx context.Context, _ instrument.Start) (context.Context, func(instrument.End)) {
+	*o.to = append(*o.to, "begin "+o.name)
+	return ctx, func(e instrument.End) { *o.to = append(*o.to, fmt.Sprint("end ", o.name, " ", e.Code)) }
+}
+
+func (o ordered) Inject(context.Context) map[string]string { return o.md }
+
+func TestSeveralInstruments(t *testing.T) {
+	var got []string
+	s := newSet(ordered{name: "a", to: &got, md: map[string]string{"x": "a", "only": "a"}},
+		instrument.NoInstrument{}, ordered{name: "b", to: &got, md: map[string]string{"x": "b", "y": "b"}})
+	_, end := s.Call(t.Context(), instrument.Start{})
+	s.End(end, instrument.End{Err: backend.ErrNotFound})
+	if want := []string{"begin a", "begin b", "end b not_found", "end a not_found"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	md := s.Join(t.Context(), map[string]string{"x": "old", "kept": "old"}, map[string]string{"y": "own"})
+	if want := (map[string]string{"x": "a", "only": "a", "y": "own", "kept": "old"}); !maps.Equal(md, want) {
+		t.Errorf("joined %v", md)
+	}
+	if _, end := newSet(instrument.NoInstrument{}, instrument.NoInstrument{}).Call(t.Context(), instrument.Start{}); end != nil {
+		t.Error("two empty instruments have something to end")
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	long := strings.Repeat("x", 8<<10)
+	for _, c := range []struct {
+		name               string
+		injected, own, md  map[string]string
+		trace, wantHeaders string
+	}{
+		{"nothing", nil, nil, nil, "", "map[]"},
+		{"trace_of_context", nil, nil, nil, trace, "map[traceparent:" + trace + "]"},
+		{"trace_of_middleware", nil, map[string]string{"traceparent": "m"}, nil, trace, "map[traceparent:m]"},
+		{"injected_precedes_trace", map[string]string{"traceparent": "i"}, nil, nil, trace, "map[traceparent:i]"},
+		{"middleware_precedes", map[string]string{"traceparent": "i", "b": "1"}, map[string]string{"traceparent": "m"}, nil,
+			trace, "map[b:1 traceparent:m]"},
+		{"limit_with_metadata", map[string]string{"traceparent": "i"}, nil, map[string]string{"a": long[:len(long)-1]}, "",
+			"map[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSet(ordered{md: c.injected})
+			if got := fmt.Sprint(s.Headers(t.Context(), c.own, c.md, c.trace)); got != c.wantHeaders {
+				t.Errorf("%s, want %s", got, c.wantHeaders)
+			}
+		})
+	}
+}
+
+func TestTraceparent(t *testing.T) {
+	const valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, s := range []string{"", valid[1:], valid + "0", strings.ToUpper(valid), strings.ReplaceAll(valid, "-", "0"),
+		"00-" + strings.Repeat("g", 32) + valid[35:]} {
+		if hooks.ValidTrace(s) {
+			t.Errorf("%q is valid", s)
+		}
+	}
+	if !hooks.ValidTrace(valid) || hooks.TraceID(valid) != valid[3:35] || hooks.SpanID(valid) != "b7ad6b7169203331" {
+		t.Error(hooks.TraceID(valid), hooks.SpanID(valid))
+	}
+}
+
+// The methods that accept a nil Set change nothing.
+func TestNilSet(t *testing.T) {
+	s := hooks.New(nil)
+	own := map[string]string{"a": "b"}
+	s.Own("", nil)
+	s.Watch(nil)
+	s.Close()
+	s.Flush()
+	if s.Trace(t.Context()) != "" || s.Carrier(t.Context()) != nil || !maps.Equal(s.Join(t.Context(), nil, own), own) ||
+		!maps.Equal(s.Headers(t.Context(), own, nil, ""), own) {
+		t.Error("a nil Set changes something")
+	}
+}
+
+// An empty instrument costs no allocation.
+func TestEmptyAllocatesNothing(t *testing.T) {
+	s := newSet(instrument.NoInstrument{})
+	start := instrument.Start{Service: "a", Method: "b"}
+	n := testing.AllocsPerRun(1000, func() {
+		ctx, end := s.Call(t.Context(), start)
+		s.End(end, instrument.End{})
+		s.Observe(instrument.Event{Kind: instrument.Claimed})
+		_ = s.Join(s.Extract(ctx, nil, ""), nil, nil)
+		_ = s.Headers(ctx, nil, nil, s.Trace(ctx))
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
