@@ -21,7 +21,7 @@ const (
 	// App that has noticed it observes it. If the process still lives, it observes the end of the attempt, too.
 	//
 	// Queue, Task, Attempt, Fence, Owner, Status (what the task has become), Code (if it failed by that), Metadata (of the
-	// task, with the traceparent of its submission).
+	// task, with the traceparent of its submission), Duration (from the submission of the task until it was claimed).
 	AttemptLost Kind = "attempt lost"
 
 	// OwnerExpired: an instance that runs tasks is declared dead. The App that has noticed it observes it.

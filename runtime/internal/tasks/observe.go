@@ -111,6 +111,7 @@ func (e *Engine) observeLost(owner string, tasks []backend.Task) {
 		e.Hooks.Observe(instrument.Event{
 			Kind: instrument.AttemptLost, Queue: t.Queue, Task: t.ID, Attempt: t.Attempt, Fence: t.Fence, Owner: owner,
 			Status: t.Status, Code: failureOf(t), Metadata: hooks.Traced(t.Metadata, t.Trace),
+			Duration: t.Started.Sub(t.Created),
 		})
 	}
 }
