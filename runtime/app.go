@@ -43,8 +43,8 @@ type App struct {
 	closeLog  func() error // nil if the App does not own its log
 	instance  Instance
 	ports     *backend.Ports
-	caller    Caller    // the chain of middleware, ending in a.invoke
-	submitter Submitter // the chain of middleware, ending in a.submit
+	caller    Caller     // the chain of middleware, ending in a.invoke
+	submitter Submitter  // the chain of middleware, ending in a.submit
 	hooks     *hooks.Set // of the instruments; nil if there are none
 	inFlight  *calls.Limit
 	sender    calls.Sender

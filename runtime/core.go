@@ -65,7 +65,7 @@ func newCore(a *App) *core {
 	e.children = newChildren(a)
 	e.tasks = tasks.New(tasks.Config{
 		History: e.history, Hooks: a.hooks, JobOf: jobs.JobOf,
-		Ports:   a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
+		Ports: a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion, Observer: a.settings.observer,
 		AwaitStart: a.life.AwaitStart, WarnOnce: a.warned.First, ReadLimits: e.limitOf,
 		WaitUntold: waitUntold, WaitsLong: e.waitsLong,

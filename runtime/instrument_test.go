@@ -260,7 +260,7 @@ func TestEmptyInstrumentAllocatesNothing(t *testing.T) {
 	with, submitted := count("empty", af.Instrument(af.NoInstrument{}))
 	t.Logf("allocations: %v and %v per call, %v and %v per submission", calls, with, submissions, submitted)
 	if with > calls+0.5 || submitted > submissions+0.5 {
-		t.Errorf("an empty instrument adds %v allocations to a call and %v to a submission", with-calls, submitted-submissions)
+		t.Errorf("an empty instrument adds %v allocations to a call, %v to a submission", with-calls, submitted-submissions)
 	}
 }
 

@@ -89,7 +89,8 @@ func observed(w *world) {
 		ids[n] = submit(w.Context(), n, opts...)
 	}
 	<-started
-	if l := app.Load(); len(l.Queues) != 2 || l.Queues[0].Queue != "job" || l.Queues[0].Slots != 8 || l.Queues[0].Used < 1 {
+	l := app.Load()
+	if len(l.Queues) != 2 || l.Queues[0].Queue != "job" || l.Queues[0].Slots != 8 || l.Queues[0].Used < 1 {
 		w.Errorf("while a task runs, the load is %+v", l)
 	}
 	w.must(client.StopTask(w.Context(), ids[obsStops]))
@@ -124,8 +125,15 @@ func observed(w *world) {
 			w.Errorf("the end of task %d is not observed", n)
 		}
 	}
-	if claims, writes := rec.Events(instrument.Claimed), rec.Events(instrument.Settled); len(claims) == 0 || len(writes) == 0 {
-		w.Errorf("%d claims, %d writes", len(claims), len(writes))
+	for _, kind := range []instrument.Kind{instrument.Claimed, instrument.Settled} {
+		if len(rec.Events(kind)) == 0 {
+			w.Errorf("no event of the kind %s", kind)
+		}
+	}
+	both := rec.Spans(func(s *recorder.Span) bool { return s.Kind == "attempt" && s.Start.Task == ids[obsRetries] })
+	if want := "00-" + both[0].Trace + "-" + both[0].ID + "-01"; both[0].Start.Previous != "" ||
+		both[1].Start.Previous != want {
+		w.Errorf("the attempts follow %q and %q, want none and %q", both[0].Start.Previous, both[1].Start.Previous, want)
 	}
 }
 
@@ -155,8 +163,8 @@ func (w *world) traceSurvives(
 			s.Kind == "call" && parent.Start.Task != id, s.Kind == "submit" && parent.Start.Task != id:
 			w.Errorf("the parent of %s %+v is %s %+v", s.Kind, s.Start, parent.Kind, parent.Start)
 		}
-		if s.Kind == "attempt" && (s.Start.Queue != "job" || s.Start.Fence == 0 || s.Start.Attempt != 1 || s.Start.Size == 0) {
-			w.Errorf("an attempt begins with %+v", s.Start)
+		if b := s.Start; s.Kind == "attempt" && (b.Queue != "job" || b.Fence == 0 || b.Attempt != 1 || b.Size == 0) {
+			w.Errorf("an attempt begins with %+v", b)
 		}
 	}
 	t := must(client.GetTask(w.Context(), id))(w)

@@ -168,8 +168,8 @@ type Start struct {
 	// Metadata is that of the task (Attempt), of the retried task (Submit by RetryTask) or of the message (Message with
 	// Receive). Extract has been called with it, except for Submit. It must not be modified.
 	Metadata map[string]string
-	// Previous is the traceparent of the span of the task's previous attempt, for a link, or "": that attempt was lost, or
-	// ran on an App without an instrument.
+	// Previous is the traceparent of the span of the task's previous attempt, for a link, or "" if it is unknown: that
+	// attempt was lost, ran in another process, or thousands of other tasks were retried since.
 	Previous string
 }
 

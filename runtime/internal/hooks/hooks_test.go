@@ -92,7 +92,8 @@ func TestSeveralInstruments(t *testing.T) {
 	if want := (map[string]string{"x": "a", "only": "a", "y": "own", "kept": "old"}); !maps.Equal(md, want) {
 		t.Errorf("joined %v", md)
 	}
-	if _, end := newSet(instrument.NoInstrument{}, instrument.NoInstrument{}).Call(t.Context(), instrument.Start{}); end != nil {
+	empty := newSet(instrument.NoInstrument{}, instrument.NoInstrument{})
+	if _, end := empty.Call(t.Context(), instrument.Start{}); end != nil {
 		t.Error("two empty instruments have something to end")
 	}
 }

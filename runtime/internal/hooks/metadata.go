@@ -89,8 +89,9 @@ func (s *Set) leftOut(what string) {
 	}
 }
 
-// Carrier returns what the instruments inject, for a child process. A nil Set injects nothing.
-func (s *Set) Carrier(ctx context.Context) map[string]string { return s.inject(ctx) }
+// Carrier returns what the instruments inject, within the limits of metadata, for a child process. A nil Set injects
+// nothing.
+func (s *Set) Carrier(ctx context.Context) map[string]string { return s.Join(ctx, nil, nil) }
 
 // inject returns what all instruments inject; of a name that several of them inject, the value of the first one.
 func (s *Set) inject(ctx context.Context) map[string]string {

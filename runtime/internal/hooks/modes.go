@@ -14,7 +14,9 @@ const modesEvery = time.Second
 
 // modes observes the degraded modes of an App.
 type modes struct {
+	mu      sync.Mutex
 	end     context.CancelFunc // nil before Watch
+	closed  bool
 	running sync.WaitGroup
 
 	down map[string]mode // by the name of the condition; only the goroutine uses it
@@ -26,9 +28,14 @@ type mode struct {
 }
 
 // Watch observes degraded modes until Close, on its own goroutine. conditions returns the App's conditions and must not
-// block. It must be called at most once. A nil Set does nothing.
+// block. It must be called at most once. After Close, and on a nil Set, it does nothing.
 func (s *Set) Watch(conditions func() []backend.Condition) {
 	if s == nil {
+		return
+	}
+	s.modes.mu.Lock()
+	defer s.modes.mu.Unlock()
+	if s.modes.closed {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -47,12 +54,17 @@ func (s *Set) Watch(conditions func() []backend.Condition) {
 	})
 }
 
-// Close ends what Watch has begun. It must not be called concurrently with Watch. A nil Set does nothing.
+// Close ends what Watch has begun. A nil Set does nothing.
 func (s *Set) Close() {
-	if s == nil || s.modes.end == nil {
+	if s == nil {
 		return
 	}
-	s.modes.end()
+	s.modes.mu.Lock()
+	s.modes.closed = true
+	if s.modes.end != nil {
+		s.modes.end()
+	}
+	s.modes.mu.Unlock()
 	s.modes.running.Wait()
 }
 

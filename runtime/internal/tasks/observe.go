@@ -1,8 +1,10 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -23,6 +25,9 @@ func (a *attempt) observe() {
 		Attempt: t.Attempt, Fence: t.Fence, Weight: t.Weight, Process: a.p.worker.Process,
 		Wait: max(t.Started.Sub(history.Due(t)), 0), Age: max(t.Started.Sub(t.Created), 0),
 		Size: len(t.Payload), Metadata: t.Metadata,
+	}
+	if t.Fence > 1 {
+		start.Previous = a.p.e.traces.take(t.ID)
 	}
 	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, t.Metadata, t.Trace), start)
 }
@@ -56,7 +61,40 @@ func (a *attempt) observeEnd(s *backend.Settle, err error, abandoned bool) {
 			e.Err = s.Error.Err()
 		}
 	}
+	if !s.To.Final() {
+		if trace := a.p.e.Hooks.Trace(a.ctx); trace != "" {
+			a.p.e.traces.put(a.task.ID, trace)
+		}
+	}
 	a.p.e.Hooks.End(a.ended, e)
+}
+
+// traces has the traceparents of attempts of this process that another one follows, by task, so that the next attempt
+// can link to them. It has those of the last maxTraces tasks at least, and of twice as many at most.
+type traces struct {
+	mu          sync.Mutex
+	now, before map[string]string
+}
+
+const maxTraces = 4096
+
+func (t *traces) put(task, trace string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.now == nil || len(t.now) >= maxTraces {
+		t.now, t.before = map[string]string{}, t.now
+	}
+	t.now[task] = trace
+}
+
+// take returns the traceparent of the last attempt of a task, or "", and removes it.
+func (t *traces) take(task string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	trace := cmp.Or(t.now[task], t.before[task])
+	delete(t.now, task)
+	delete(t.before, task)
+	return trace
 }
 
 // observeClaim observes a request for tasks.
