@@ -89,7 +89,7 @@ func (w *resizer) Run(ctx context.Context, n int) (int, error) {
 }
 
 // SubtasksDone implements a worker with fan-in.
-func (w *resizer) SubtasksDone(context.Context, string, af.Subtasks) error { return nil }
+func (w *resizer) SubtasksDone(context.Context, int, af.Subtasks) error { return nil }
 
 // pair starts an App that serves and works, and another one.
 func (f *fixture) pair(open func() backend.Backend) (client *af.App, w *resizer) {
@@ -187,6 +187,9 @@ func TestStatusOfAttempts(t *testing.T) {
 		two := f.of(name, ids[retries], 2)
 		f.is(two[0], codes.Error, "failed", "unknown")
 		f.is(two[1], codes.Unset, "success", "")
+		if got := links(two[1]); got["previous_attempt"] != two[0].SpanContext().SpanID() {
+			t.Errorf("the second attempt has links %v", got)
+		}
 		if a := value(two[1], "af.task.attempt"); a != "2" || value(two[0], "af.task.status") != "retrying" {
 			t.Errorf("the second attempt has number %q", a)
 		}
