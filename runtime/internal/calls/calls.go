@@ -115,8 +115,8 @@ type Options struct {
 	WaitForReady bool // wait for an instance if none is running
 }
 
-// Send sends a request, retries it where that is safe or requested, and returns the reply. With an error it only has the
-// instance that has answered, if any. tries is how often the request was sent.
+// Send sends a request, retries it where that is safe or requested, and returns the reply. With an error the reply only
+// has the instance that has answered, if any. tries is how often the request was sent.
 func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (_ backend.Reply, tries int, _ error) {
 	began := time.Now()
 	pause, retries := readyFirst, 0
