@@ -77,6 +77,7 @@ lint:
 	@$(GO) run ./internal/wordlist
 	@$(GO) vet -tags long ./internal/devstack/... ./runtime/backend/...
 	@cd bench && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
+	@cd otel && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
 
 bench:
 	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/... ./examples/...

@@ -127,7 +127,7 @@ func (f *fixture) of(name, task string, n int) []sdktrace.ReadOnlySpan {
 func value(s sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range s.Attributes() {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

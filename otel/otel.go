@@ -33,7 +33,7 @@
 // metadata and keys are never recorded.
 //
 // Attributes follow OpenTelemetry's semantic conventions 1.43 for RPC and messaging. Those that begin with af. are of
-// this package: instance, attempt, fence, weight, wait, source and the like.
+// this package. docs/otel.md lists them.
 //
 // # Metrics
 //
@@ -143,12 +143,14 @@ func New(options ...Option) (*Instrument, error) {
 		return nil, err
 	}
 	i.recorder = metric.NewRecorder(sink.series)
-	i.gauges, err = newGauges(meter)
-	return i, err
+	if i.gauges, err = newGauges(meter); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 // Watch adds the gauges of an App that the instrument observes: tasks of queues, slots, backlog, instances and modes.
-// They have values while the App runs, so Watch may be called before Run or Start. The store is read at most every 15 s,
+// They have values while the App runs, so Watch may be called before Run or Start. The store is read every 15 s at most,
 // whatever the interval of collections is. stop removes the gauges; it may be called more than once. If a process has
 // several Apps, watch one of them, or give each a MeterProvider of its own: otherwise one's values replace the other's.
 func (i *Instrument) Watch(app *af.App) (stop func(), err error) { return i.gauges.watch(app) }

@@ -52,7 +52,8 @@ func TestChildWithin(t *testing.T) {
 			f.Observe(instrument.Event{Kind: instrument.AttemptLost, Queue: "q", Duration: tt.age,
 				Metadata: map[string]string{"traceparent": creation}})
 			for _, s := range []sdktrace.ReadOnlySpan{s, f.named("lost q")[0]} {
-				if child := s.SpanContext().TraceID().String() == creation[3:35]; child != tt.child || s.Parent().IsValid() != tt.child {
+				child := s.SpanContext().TraceID().String() == creation[3:35]
+				if child != tt.child || s.Parent().IsValid() != tt.child {
 					t.Errorf("%s is in the trace %v", s.Name(), s.SpanContext().TraceID())
 				}
 				if links(s)["creation"].String() != creation[36:52] {
@@ -85,7 +86,8 @@ func TestInject(t *testing.T) {
 		t.Errorf("without a span: %v", got)
 	}
 	ctx := f.Extract(t.Context(), map[string]string{"traceparent": creation, "baggage": "user=1"})
-	if got := f.Inject(ctx); !maps.Equal(got, map[string]string{"traceparent": creation, "baggage": "user=1", "tracestate": ""}) {
+	want := map[string]string{"traceparent": creation, "baggage": "user=1", "tracestate": ""}
+	if got := f.Inject(ctx); !maps.Equal(got, want) {
 		t.Errorf("with a span: %v", got)
 	}
 	if baggage.FromContext(ctx).Member("user").Value() != "1" || f.Trace(ctx) != creation || f.Trace(t.Context()) != "" {
@@ -149,7 +151,8 @@ func (only) Description() string { return "only" }
 // A span of several tasks is no PRODUCER, as conventions have it.
 func TestSubmitMany(t *testing.T) {
 	f := observe(t)
-	begin(f.Submit, t.Context(), instrument.Start{Queue: "q", Tasks: 3, Source: "s"})(instrument.End{Stored: 2, Err: af.ErrUnavailable, Code: af.ErrUnavailable})
+	begin(f.Submit, t.Context(), instrument.Start{Queue: "q", Tasks: 3})(
+		instrument.End{Stored: 2, Err: af.ErrUnavailable, Code: af.ErrUnavailable})
 	s := f.named("submit q")[0]
 	if s.SpanKind() != trace.SpanKindClient || value(s, "messaging.batch.message_count") != "3" ||
 		value(s, "af.task.stored") != "2" || value(s, "error.type") != "unavailable" || s.Status().Code != codes.Error {

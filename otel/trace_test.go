@@ -227,7 +227,7 @@ func (f *fixture) noSecrets() {
 			f.Errorf("%s has status %v and events %v", s.Name(), s.Status(), s.Events())
 		}
 		for _, a := range s.Attributes() {
-			if strings.Contains(a.Value.Emit(), "secret") {
+			if strings.Contains(a.Value.String(), "secret") {
 				f.Errorf("%s has %v", s.Name(), a)
 			}
 		}
@@ -285,7 +285,9 @@ func TestJobBeginsTrace(t *testing.T) {
 			af.HandleJobFunc(app, "nightly", "* * * * * *", func(context.Context) error { return nil })
 		})
 		f.within("an attempt of the job", func() bool {
-			return slices.ContainsFunc(f.spans.Ended(), func(s sdktrace.ReadOnlySpan) bool { return value(s, "af.task.outcome") != "" })
+			return slices.ContainsFunc(f.spans.Ended(), func(s sdktrace.ReadOnlySpan) bool {
+				return value(s, "af.task.outcome") != ""
+			})
 		})
 		fire := f.named("fire nightly")[0]
 		if fire.Parent().IsValid() || fire.SpanKind() != trace.SpanKindInternal || value(fire, "af.job") != "nightly" {

@@ -144,9 +144,10 @@ func tiers() map[string]tier {
 		{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true, reduced: true},
 	}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
+	otel := step{name: "OpenTelemetry", dir: "otel", race: true, flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
-	suites[0] = append(suites[0], costs)
+	suites[0] = append(suites[0], costs, otel)
 	inParallel, alone := together("servers")
 	suites = append(suites, lane{lint}, full, lane{inParallel})
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }

@@ -52,11 +52,13 @@ func TestRecorderCounts(t *testing.T) {
 	do(r.Submit, instrument.Start{Queue: "q"}, instrument.End{Err: backend.ErrUnavailable, Code: backend.ErrUnavailable})
 	attempt := instrument.Start{Queue: "q", Wait: 2 * time.Second}
 	do(r.Attempt, attempt, instrument.End{Attempt: backend.AttemptSucceeded})
-	do(r.Attempt, attempt, instrument.End{Attempt: backend.AttemptFailed, Code: backend.ErrDeadlineExceeded, Abandoned: true})
+	do(r.Attempt, attempt,
+		instrument.End{Attempt: backend.AttemptFailed, Code: backend.ErrDeadlineExceeded, Abandoned: true})
 	do(r.Attempt, attempt, instrument.End{Attempt: backend.AttemptStopped, Code: backend.ErrAborted})
 	do(r.Attempt, attempt, instrument.End{Attempt: backend.AttemptLost, Code: backend.ErrAborted})
 	for _, e := range []instrument.Event{
-		{Kind: instrument.TaskEnded, Queue: "q", Status: backend.StatusFailed, Code: backend.ErrInternal, Duration: time.Minute},
+		{Kind: instrument.TaskEnded, Queue: "q", Status: backend.StatusFailed, Code: backend.ErrInternal,
+			Duration: time.Minute},
 		{Kind: instrument.AttemptLost, Queue: "q", Task: "id"},
 		{Kind: instrument.OwnerExpired, Owner: "id", Tasks: 2},
 		{Kind: instrument.JobFired, Job: "j", Duration: 3 * time.Second},

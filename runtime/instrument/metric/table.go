@@ -123,7 +123,8 @@ var table = []Metric{
 		"Instances declared dead, counted by the App that noticed it"},
 
 	queueTasks: {"af.queue.tasks", Gauge, "{task}", []string{"queue", "status"}, nil,
-		"Tasks that have not ended, up to 10,000 of each status on servers. All Apps report the same: use max by (queue, status)"},
+		"Tasks that have not ended, of each status up to 10,000 on servers. All Apps report the same: use " +
+			"max by (queue, status)"},
 	queueOldest: {"af.queue.oldest", Gauge, "s", []string{"queue"}, nil,
 		"For how long a task has been ready to run, 0 if none is. All Apps report the same: use max by (queue)"},
 	queuePaused: {"af.queue.paused", Gauge, "{state}", []string{"queue"}, nil,
