@@ -2,6 +2,7 @@ package afotel_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -9,6 +10,7 @@ import (
 
 	afotel "github.com/afgen/afgen/otel"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
@@ -39,11 +41,18 @@ func (discard) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { ret
 func (discard) Shutdown(context.Context) error { return nil }
 
 // BenchmarkInstrument measures what an instrument adds to a call, a submission, and a task from its submission to its
-// end, on memory: no other backend has less that the instrument could hide behind.
+// end. On memory there is nothing that the instrument could hide behind.
 func BenchmarkInstrument(b *testing.B) {
+	b.Run("memory", func(b *testing.B) { instrumented(b, func(*testing.B) af.Backend { return memory.New() }) })
+	b.Run("embedded", func(b *testing.B) {
+		instrumented(b, func(b *testing.B) af.Backend { return embedded.File(filepath.Join(b.TempDir(), "af.db")) })
+	})
+}
+
+func instrumented(b *testing.B, backend func(*testing.B) af.Backend) {
 	for name, options := range instruments(b) {
 		open := func(b *testing.B, register func(*af.App)) *af.App {
-			app, err := af.Open(b.Context(), memory.New(), append(options(), quiet())...)
+			app, err := af.Open(b.Context(), backend(b), append(options(), quiet())...)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -43,10 +43,22 @@ var (
 	notes  = af.Worker{Name: "notes", Type: "Notes", Max: 1}
 )
 
-// renderer makes a call and submits a task, in a child process.
+// renderer makes a call and submits a task, in a child process. With the payload dies the process is killed.
 type renderer struct{ app *af.App }
 
-func (w *renderer) Run(ctx context.Context, _ int) error {
+const dies = 7
+
+func (w *renderer) Run(ctx context.Context, n int) error {
+	if n == dies {
+		p, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = p.Kill()
+		}
+		if err != nil {
+			return err
+		}
+		<-ctx.Done()
+	}
 	if _, err := get.Call(ctx, af.NewClient(w.app), 1); err != nil {
 		return err
 	}
@@ -123,6 +135,12 @@ func TestTraceThroughChildProcess(t *testing.T) {
 	if len(found) != 2 || found["orders/Get"].ID == "" || found["submit notes"].ID == "" {
 		t.Errorf("the child has the spans %v", found)
 	}
+	killed, err := q.Submit(t.Context(), dies, af.Retries(0))
+	f.must(err)
+	if err := q.Wait(t.Context(), killed); err == nil {
+		t.Error("the task of a killed process has succeeded")
+	}
+	f.is(f.of("process render", killed, 1)[0], codes.Error, "failed", "internal")
 	f.within("the call is handled", func() bool { return len(f.named("orders/Get")) == 1 })
 	if s := f.named("orders/Get")[0]; s.Parent().SpanID().String() != found["orders/Get"].ID {
 		t.Errorf("the call of the child is handled with the parent %v", s.Parent())

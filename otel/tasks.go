@@ -28,9 +28,10 @@ func (i *Instrument) Submit(ctx context.Context, s instrument.Start) (context.Co
 	if !span.IsRecording() && (fire == nil || !fire.IsRecording()) {
 		return ctx, measured
 	}
+	tasks := s.Tasks // s itself would be allocated
 	attributes := []attribute.KeyValue{keyInstance.String(s.Instance), semconv.MessagingMessageBodySize(s.Size)}
-	if s.Tasks > 1 {
-		attributes = append(attributes, semconv.MessagingBatchMessageCount(s.Tasks))
+	if tasks > 1 {
+		attributes = append(attributes, semconv.MessagingBatchMessageCount(tasks))
 	}
 	span.SetAttributes(ids(attributes, s)...)
 	if s.RetryOf != "" {
@@ -45,7 +46,7 @@ func (i *Instrument) Submit(ctx context.Context, s instrument.Start) (context.Co
 		if e.Task != "" {
 			span.SetAttributes(semconv.MessagingMessageID(valid(e.Task)))
 		}
-		if s.Tasks > 1 {
+		if tasks > 1 {
 			span.SetAttributes(keyStored.Int(e.Stored))
 		}
 		if e.Err != nil {

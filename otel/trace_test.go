@@ -333,3 +333,31 @@ func TestMessages(t *testing.T) {
 		f.endedOnce()
 	})
 }
+
+// An attempt that is released at shutdown is no error. Another App runs the task again.
+func TestReleasedAtShutdown(t *testing.T) {
+	onEach(t, func(t *testing.T, open func() backend.Backend) {
+		f := observe(t)
+		first := &resizer{started: make(chan struct{}, 1)}
+		app := f.start(open(), func(app *af.App) { af.RegisterWorker(app, resize, first) })
+		client := f.start(open(), nil)
+		id, err := af.NewQueue[int, int](client, resize).Submit(t.Context(), stops)
+		f.must(err)
+		<-first.started
+		now, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = app.Shutdown(now) // its error is that of now
+		released := f.of("process resize", id, 1)[0]
+		f.is(released, codes.Unset, "returned", "")
+		second := &resizer{started: make(chan struct{}, 1)}
+		f.start(open(), func(app *af.App) { af.RegisterWorker(app, resize, second) })
+		<-second.started
+		f.must(client.StopTask(t.Context(), id))
+		both := f.of("process resize", id, 2)
+		f.is(both[1], codes.Unset, "stopped", "")
+		if value(both[0], "af.task.fence") == value(both[1], "af.task.fence") {
+			t.Error("both attempts have one fence")
+		}
+		f.endedOnce()
+	})
+}

@@ -2,15 +2,19 @@ package metric_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/afgen/afgen/internal/bubble"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/instrument/metric"
 )
@@ -118,4 +122,56 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// If the store is unavailable, what the App itself knows is recorded, and the store is not asked more often.
+func TestGaugesWithoutStore(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		b := &failing{Backend: memory.New()}
+		app, err := af.Open(t.Context(), b, af.Logger(slog.New(slog.DiscardHandler)))
+		must(t, err)
+		must(t, app.Start(t.Context()))
+		defer func() { must(t, app.Shutdown(t.Context())) }()
+		g := metric.NewGauges(app)
+		var asked int64
+		for i, again := range []bool{true, false, true} {
+			var names []string
+			err := g.Read(t.Context(), func(m metric.Metric, _ float64, _ ...string) { names = append(names, m.Name) })
+			if !errors.Is(err, af.ErrInternal) || !slices.Equal(names, []string{"af.settle.backlog"}) {
+				t.Errorf("read %d: %v with %q", i, err, names)
+			}
+			n := b.asked.Load()
+			if (n > asked) != again {
+				t.Errorf("read %d: the store was asked %d times, %d before", i, n, asked)
+			}
+			asked = n
+			time.Sleep(metric.Every * 2 / 3) // virtual
+		}
+	})
+}
+
+// failing is a backend whose store can't list queues.
+type failing struct {
+	af.Backend
+	asked atomic.Int64
+}
+
+type failingStore struct {
+	backend.Store
+	asked *atomic.Int64
+}
+
+// Open implements a backend.
+func (f *failing) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := f.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = failingStore{ports.Store, &f.asked}
+	}
+	return ports, err
+}
+
+// Queues implements a store.
+func (s failingStore) Queues(context.Context) ([]backend.QueueCounts, error) {
+	s.asked.Add(1)
+	return nil, backend.ErrInternal
 }
