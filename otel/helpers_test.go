@@ -144,9 +144,10 @@ func links(s sdktrace.ReadOnlySpan) map[string]trace.SpanID {
 	return all
 }
 
-// endedOnce checks that each span that was started has ended, once.
+// endedOnce checks that each span that was started ends, once.
 func (f *fixture) endedOnce() {
 	f.Helper()
+	f.within("every span has ended", func() bool { return len(f.spans.Ended()) >= len(f.spans.Started()) })
 	ends := map[trace.SpanID]int{}
 	for _, s := range f.spans.Ended() {
 		ends[s.SpanContext().SpanID()]++
