@@ -256,11 +256,16 @@ func TestEmptyInstrumentAllocatesNothing(t *testing.T) {
 		})
 		return calls, submissions
 	}
-	calls, submissions := count("none")
-	with, submitted := count("empty", af.Instrument(af.NoInstrument{}))
-	t.Logf("allocations: %v and %v per call, %v and %v per submission", calls, with, submissions, submitted)
-	if with > calls+0.5 || submitted > submissions+0.5 {
-		t.Errorf("an empty instrument adds %v allocations to a call, %v to a submission", with-calls, submitted-submissions)
+	for round := 1; ; round++ { // pools that the garbage collector empties make the numbers vary by one
+		calls, submissions := count("none")
+		with, submitted := count("empty", af.Instrument(af.NoInstrument{}))
+		t.Logf("allocations: %v and %v per call, %v and %v per submission", calls, with, submissions, submitted)
+		if with <= calls && submitted <= submissions {
+			return
+		}
+		if round == 5 {
+			t.Fatalf("an empty instrument adds %v allocations to a call, %v to a submission", with-calls, submitted-submissions)
+		}
 	}
 }
 

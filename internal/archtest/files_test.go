@@ -38,6 +38,19 @@ func TestPackageRuntimeHasOnlyTheAPI(t *testing.T) {
 	}
 }
 
+// OpenTelemetry is a dependency of the nested module otel only, so that programs without it do not get its versions.
+func TestModuleDoesNotRequireOpenTelemetry(t *testing.T) {
+	for file, want := range map[string]bool{"go.mod": false, "go.sum": false, "otel/go.mod": true} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(text), "go.opentelemetry.io"); got != want {
+			t.Errorf("%s mentions OpenTelemetry: %v, want %v", file, got, want)
+		}
+	}
+}
+
 // Only testkit.Long skips slow tests, so that each of them runs in make test-all.
 func TestOnlyTestkitSkipsLongTests(t *testing.T) {
 	skip := regexp.MustCompile(`\.Skipf?\("long`)

@@ -125,6 +125,7 @@ var arrows = []row{
 	{"runtime/admin/adminhttp", []string{"runtime", "runtime/admin", "runtime/httpstatus"}, nil},
 	{"runtime/dashboard", []string{"runtime", "runtime/admin", "runtime/admin/adminhttp", "runtime/admin/filter",
 		"runtime/config", "runtime/cron", "runtime/httpstatus", "internal/signature"}, []string{"golang.org/x/sync"}},
+	{"runtime/instrument/metric", []string{"runtime", "runtime/backend", "runtime/instrument"}, nil},
 	{"runtime/executor",
 		[]string{"runtime/backend", "runtime/internal/child", "runtime/internal/exact", "runtime/internal/stack"}, nil},
 	{"templates", nil, nil},

@@ -20,7 +20,8 @@ const (
 	// AttemptLost: the attempt of a task has ended without a result, since its process has died or was declared dead. The
 	// App that has noticed it observes it. If the process still lives, it observes the end of the attempt, too.
 	//
-	// Queue, Task, Attempt, Fence, Owner, Status (what the task has become), Code (if it failed by that).
+	// Queue, Task, Attempt, Fence, Owner, Status (what the task has become), Code (if it failed by that), Metadata (of the
+	// task, with the traceparent of its submission), Duration (from the submission of the task until it was claimed).
 	AttemptLost Kind = "attempt lost"
 
 	// OwnerExpired: an instance that runs tasks is declared dead. The App that has noticed it observes it.
@@ -83,4 +84,6 @@ type Event struct {
 	Condition string // the name of the condition, such as rabbitmq
 	Cause     string // why it is down. May have addresses, and so many values: no attribute of a metric
 	Reason    string // why a due time was skipped: one of few
+
+	Metadata map[string]string // must not be modified
 }

@@ -123,16 +123,22 @@ func (s *Set) injectOne(ctx context.Context, i int) map[string]string {
 // Extract returns a context with what the instruments of the sender have injected. trace is the traceparent of the
 // sender, for senders without instruments.
 func (s *Set) Extract(ctx context.Context, metadata map[string]string, trace string) context.Context {
-	if trace != "" && metadata[HeaderTrace] == "" {
-		all := make(map[string]string, len(metadata)+1)
-		maps.Copy(all, metadata)
-		all[HeaderTrace] = trace
-		metadata = all
-	}
+	metadata = Traced(metadata, trace)
 	for i := range s.all {
 		ctx = s.extractOne(ctx, i, metadata)
 	}
 	return ctx
+}
+
+// Traced returns metadata with the traceparent of the sender, trace, unless it has one. The result may be metadata.
+func Traced(metadata map[string]string, trace string) map[string]string {
+	if trace == "" || metadata[HeaderTrace] != "" {
+		return metadata
+	}
+	all := make(map[string]string, len(metadata)+1)
+	maps.Copy(all, metadata)
+	all[HeaderTrace] = trace
+	return all
 }
 
 func (s *Set) extractOne(ctx context.Context, i int, metadata map[string]string) (next context.Context) {

@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/history"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 )
 
 // The hooks of the instruments of an App. The callers have checked that there are any.
@@ -147,7 +148,8 @@ func (e *Engine) observeLost(owner string, tasks []backend.Task) {
 		t := &tasks[i]
 		e.Hooks.Observe(instrument.Event{
 			Kind: instrument.AttemptLost, Queue: t.Queue, Task: t.ID, Attempt: t.Attempt, Fence: t.Fence, Owner: owner,
-			Status: t.Status, Code: failureOf(t),
+			Status: t.Status, Code: failureOf(t), Metadata: hooks.Traced(t.Metadata, t.Trace),
+			Duration: t.Started.Sub(t.Created),
 		})
 	}
 }

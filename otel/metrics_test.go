@@ -1,0 +1,141 @@
+package afotel_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/instrument/metric"
+)
+
+// Every metric of the table is exported with its unit, kind, buckets and attributes, and nothing else is. Many tasks
+// make no more series than few.
+func TestMetricsAreThoseOfTheTable(t *testing.T) {
+	onEach(t, func(t *testing.T, open func() backend.Backend) {
+		f := observe(t)
+		client, w := f.pair(open)
+		stop, err := f.Watch(w.app)
+		f.must(err)
+		f.activity(client, 5)
+		f.within("the ends are counted", func() bool { return count(f.collect()["af.task.ended"]) == 2*5 })
+		before := f.checkTable()
+		f.activity(client, 45)
+		f.within("the ends are counted", func() bool { return count(f.collect()["af.task.ended"]) == 2*50 })
+		if after := f.checkTable(); after != before {
+			t.Errorf("%d series after 100 tasks, %d after 10", after, before)
+		}
+		stop()
+		stop()
+		if m, ok := f.collect()["af.instances"]; ok && count(m) > 0 {
+			t.Error("a gauge has values after stop")
+		}
+	})
+}
+
+// activity submits n tasks that succeed and n that fail, waits for them, and makes 2n calls. It also observes what is
+// rare.
+func (f *fixture) activity(client *af.App, n int) {
+	f.Helper()
+	ctx, q := f.Context(), af.NewQueue[int, int](client, resize)
+	for range n {
+		for _, what := range []int{succeeds, fails} {
+			id, err := q.Submit(ctx, what)
+			f.must(err)
+			if _, err := q.Wait(ctx, id); (err != nil) != (what == fails) {
+				f.Fatal(err)
+			}
+			if _, err := get.Call(ctx, af.NewClient(client), what-1); (err != nil) != (what == succeeds) { // get(-1) fails
+				f.Fatal(err)
+			}
+		}
+		id := client.NewID()
+		for _, e := range []instrument.Event{
+			{Kind: instrument.AttemptLost, Queue: resize.Name, Task: id, Owner: id},
+			{Kind: instrument.OwnerExpired, Owner: id},
+			{Kind: instrument.JobFired, Job: "nightly", Task: id},
+			{Kind: instrument.JobSkipped, Job: "nightly", Reason: "overlap", Tasks: 1},
+		} {
+			f.Observe(e)
+		}
+		_, end := f.Attempt(ctx, instrument.Start{Queue: resize.Name, Task: id})
+		end(instrument.End{Attempt: af.AttemptFailed, Code: af.ErrDeadlineExceeded, Abandoned: true})
+	}
+}
+
+// count returns the sum of all points.
+func count(m metricdata.Metrics) (sum float64) {
+	for _, v := range points(m) {
+		sum += v
+	}
+	return sum
+}
+
+// checkTable compares the metrics with the table, and returns the number of series.
+func (f *fixture) checkTable() (series int) {
+	f.Helper()
+	got := f.collect()
+	for _, m := range metric.All() {
+		g, ok := got[m.Name]
+		if delete(got, m.Name); !ok || len(points(g)) == 0 {
+			f.Errorf("%s has no values", m.Name)
+			continue
+		}
+		if g.Unit != m.Unit || g.Description != m.Description || kind(g) != string(m.Kind)+fmt.Sprint(m.Buckets) {
+			f.Errorf("%s has the unit %q, the description %q and is %s", m.Name, g.Unit, g.Description, kind(g))
+		}
+		for attributes := range points(g) {
+			series++
+			f.checkAttributes(m, attributes)
+		}
+	}
+	for name := range got {
+		f.Errorf("%s is not in the table", name)
+	}
+	return series
+}
+
+// kind returns the kind and the buckets of a metric.
+func kind(m metricdata.Metrics) string {
+	switch data := m.Data.(type) {
+	case metricdata.Sum[float64]:
+		if data.IsMonotonic {
+			return "counter[]"
+		}
+	case metricdata.Gauge[float64]:
+		return "gauge[]"
+	case metricdata.Histogram[float64]:
+		return "histogram" + fmt.Sprint(data.DataPoints[0].Bounds)
+	}
+	return fmt.Sprintf("%T", m.Data)
+}
+
+// checkAttributes checks that the attributes of a point are those of the metric, and their values few.
+func (f *fixture) checkAttributes(m metric.Metric, set attribute.Set) {
+	f.Helper()
+	known := []string{resize.Name, "nightly", "afgen", "orders/Get", "ok", "success", "failed", "waiting", "pending",
+		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown"}
+	for _, a := range set.ToSlice() {
+		v := a.Value.AsString()
+		if !slices.Contains(m.Attributes, string(a.Key)) || !slices.Contains(known, v) &&
+			a.Key != "condition" && a.Key != "mode" || strings.ContainsAny(v, ":/") && a.Key != "rpc.method" {
+			f.Errorf("%s has the attribute %s=%s", m.Name, a.Key, v)
+		}
+	}
+}
+
+// begin begins an operation that no App makes, and returns the function that ends it.
+func begin(
+	method func(context.Context, instrument.Start) (context.Context, func(instrument.End)), ctx context.Context,
+	s instrument.Start,
+) func(instrument.End) {
+	_, end := method(ctx, s)
+	return end
+}

@@ -1,0 +1,221 @@
+// Package afotel makes traces and metrics of an App with OpenTelemetry. Import it as afotel:
+//
+//	import afotel "github.com/afgen/afgen/otel"
+//
+// [New] returns an instrument, which is an option of af.Open. [Instrument.Watch] adds the gauges of the App:
+//
+//	observed, err := afotel.New() // the global providers and propagator of OpenTelemetry
+//	app, err := af.Open(ctx, backend, af.Instrument(observed))
+//	stop, err := observed.Watch(app)
+//	defer stop()
+//	err = app.Run(ctx)
+//
+// The program sets up OpenTelemetry itself, with exporters and sampling, and shuts the providers down after app.Run.
+//
+// # Spans
+//
+//	Service/Method   CLIENT and SERVER: a call
+//	submit QUEUE     PRODUCER: a task is stored; CLIENT: several tasks
+//	process QUEUE    CONSUMER: an attempt of a task; a handler that receives a raw message
+//	lost QUEUE       INTERNAL: an attempt whose process died, noticed by another App; it has no duration
+//	send QUEUE       PRODUCER: a raw message is sent
+//	fire JOB         INTERNAL: a job submits a task, with the span submit below
+//
+// An attempt is a child of the span that submitted the task if it begins within [ChildWithin] of the submission.
+// Otherwise it begins a new trace, so that no trace lasts for days. It always has a link to that span. Links have the
+// attribute af.link: creation, previous_attempt or retried_task.
+//
+// The status of a span is an error if a call or submission fails, if a service answers a code that is its own fault
+// (unknown, deadline_exceeded, unimplemented, internal, unavailable, data_loss), and if an attempt fails: by an error,
+// a panic, a time-out or a lost lease, whether or not another attempt follows. Attempts that are snoozed, stopped, or
+// released at shutdown are no errors; af.task.outcome tells. The attribute error.type is the code of the error.
+// Texts of errors may be confidential and are left out, unless the option [ErrorText] gives them. Payloads, results,
+// metadata and keys are never recorded.
+//
+// Attributes follow OpenTelemetry's semantic conventions 1.43 for RPC and messaging. Those that begin with af. are of
+// this package. docs/otel.md lists them.
+//
+// # Metrics
+//
+// The metrics are those of docs/metrics.md, from the table of package runtime/instrument/metric. Their attributes are
+// names of queues, methods and jobs, statuses and codes, never ids.
+//
+// # Child processes
+//
+// Programs whose workers have isolation=process set up OpenTelemetry in the child processes, too. The attempt is a span
+// of the parent, and what the handler does is a child of it. The child's providers are flushed before it exits if they
+// have ForceFlush, as those of the SDK do.
+package afotel
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	otelmetric "go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/instrument/metric"
+)
+
+// scope is the name of the tracer and the meter.
+const scope = "github.com/afgen/afgen/otel"
+
+// An Instrument observes Apps with OpenTelemetry. Create it with [New]. It may observe several Apps, and is safe for
+// concurrent use.
+type Instrument struct {
+	instrument.NoInstrument
+	cfg      config
+	tracer   trace.Tracer
+	recorder *metric.Recorder
+	gauges   gauges
+	names    names
+	fields   []string // of the propagator
+}
+
+var _ af.Instrumentation = (*Instrument)(nil)
+
+type config struct {
+	tracers     trace.TracerProvider
+	meters      otelmetric.MeterProvider
+	propagator  propagation.TextMapPropagator
+	childWithin time.Duration
+	errorText   func(error) string
+}
+
+// An Option is an option of [New].
+type Option func(*config)
+
+// TracerProvider sets where spans go. The default is the global one, otel.GetTracerProvider.
+func TracerProvider(p trace.TracerProvider) Option { return func(c *config) { c.tracers = p } }
+
+// MeterProvider sets where metrics go. The default is the global one, otel.GetMeterProvider.
+func MeterProvider(p otelmetric.MeterProvider) Option { return func(c *config) { c.meters = p } }
+
+// Propagator sets how traces cross processes. The default is the global one, otel.GetTextMapPropagator, if the program
+// has set it before it calls New, otherwise W3C Trace Context. All programs of a system need the same formats.
+func Propagator(p propagation.TextMapPropagator) Option { return func(c *config) { c.propagator = p } }
+
+// ChildWithin sets for how long after the submission of a task its attempts join the submitter's trace. Later ones
+// begin new traces, which are linked. The default is 10 minutes; 0 begins a new trace for each attempt.
+func ChildWithin(d time.Duration) Option { return func(c *config) { c.childWithin = d } }
+
+// ErrorText sets a function that returns the text of an error for the status of a span, or "". The text is sent to
+// wherever spans are sent. The default is no text: errors may contain what users have entered. text is called
+// concurrently.
+func ErrorText(text func(error) string) Option { return func(c *config) { c.errorText = text } }
+
+// New returns an instrument. It fails with ErrInvalidArgument if an option is invalid, and if the MeterProvider refuses
+// a metric.
+func New(options ...Option) (*Instrument, error) {
+	c := config{childWithin: 10 * time.Minute}
+	for _, o := range options {
+		if o != nil {
+			o(&c)
+		}
+	}
+	if c.childWithin < 0 {
+		return nil, af.Errorf(af.ErrInvalidArgument, "ChildWithin is %v, want 0 or more", c.childWithin)
+	}
+	if c.tracers == nil {
+		c.tracers = otel.GetTracerProvider()
+	}
+	if c.meters == nil {
+		c.meters = otel.GetMeterProvider()
+	}
+	if c.propagator == nil {
+		if c.propagator = otel.GetTextMapPropagator(); len(c.propagator.Fields()) == 0 {
+			c.propagator = propagation.TraceContext{}
+		}
+	}
+	i := &Instrument{cfg: c, fields: c.propagator.Fields()}
+	i.tracer = c.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
+	meter := c.meters.Meter(scope, otelmetric.WithSchemaURL(semconv.SchemaURL))
+	sink, err := newSink(meter)
+	if err != nil {
+		return nil, err
+	}
+	i.recorder = metric.NewRecorder(sink.series)
+	if i.gauges, err = newGauges(meter); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// Watch adds the gauges of an App that the instrument observes: tasks of queues, slots, backlog, instances and modes.
+// They have values while the App runs, so Watch may be called before Run or Start. The store is read every 15 s at
+// most, whatever the interval of collections is. stop removes the gauges; it may be called more than once.
+//
+// If a process has several Apps, watch one of them, or give each a MeterProvider of its own. Otherwise the values of
+// one replace those of the other.
+func (i *Instrument) Watch(app *af.App) (stop func(), err error) { return i.gauges.watch(app) }
+
+// Inject implements [af.Instrumentation].
+func (i *Instrument) Inject(ctx context.Context) map[string]string {
+	carrier := make(propagation.MapCarrier, len(i.fields))
+	i.cfg.propagator.Inject(ctx, carrier)
+	if len(carrier) == 0 {
+		return nil
+	}
+	for _, name := range i.fields { // what the span does not have may not be inherited from another one
+		if _, ok := carrier[name]; !ok {
+			carrier[name] = ""
+		}
+	}
+	return carrier
+}
+
+// Extract implements [af.Instrumentation].
+func (i *Instrument) Extract(ctx context.Context, metadata map[string]string) context.Context {
+	if len(metadata) == 0 {
+		return ctx
+	}
+	return i.cfg.propagator.Extract(ctx, propagation.MapCarrier(metadata))
+}
+
+// Trace implements [af.Instrumentation].
+func (i *Instrument) Trace(ctx context.Context) string {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() {
+		return ""
+	}
+	id, span := sc.TraceID(), sc.SpanID()
+	b := make([]byte, 0, 55)
+	b = append(b, "00-"...)
+	b = hex.AppendEncode(b, id[:])
+	b = append(b, '-')
+	b = hex.AppendEncode(b, span[:])
+	b = append(b, '-')
+	if sc.IsSampled() {
+		return string(append(b, "01"...))
+	}
+	return string(append(b, "00"...))
+}
+
+// Observe implements [af.Instrumentation].
+func (i *Instrument) Observe(e instrument.Event) {
+	i.recorder.Observe(e)
+	if e.Kind == instrument.AttemptLost {
+		i.lost(e)
+	}
+}
+
+// Flush implements [af.Instrumentation].
+func (i *Instrument) Flush(ctx context.Context) {
+	var errs []error
+	for _, provider := range []any{i.cfg.tracers, i.cfg.meters} {
+		if p, ok := provider.(interface{ ForceFlush(context.Context) error }); ok {
+			errs = append(errs, p.ForceFlush(ctx))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		otel.Handle(fmt.Errorf("flushing before a child process exits: %w", err))
+	}
+}

@@ -1,0 +1,239 @@
+// Package metric has the metrics of an App: one table of names, units, attributes and buckets, and how values are
+// obtained. It is for packages that export metrics, such as afotel of github.com/afgen/afgen/otel; programs use these.
+// docs/metrics.md is generated from the table.
+//
+// A [Recorder] is an instrument: it turns the operations and events of an App into values of counters and histograms.
+// [Gauges] reads the gauges when they are collected. Both pass values to the exporting package:
+//
+//	recorder := metric.NewRecorder(func(m metric.Metric, values []string) metric.Series {
+//		child := vectors[m.Name].WithLabelValues(values...)
+//		return func(_ context.Context, v float64) { child.Observe(v) }
+//	})
+//	app, err := af.Open(ctx, backend, af.Instrument(recorder))
+//	gauges := metric.NewGauges(app)
+//
+// # Cardinality
+//
+// Attributes are names of queues, methods and jobs, statuses, outcomes and codes: never ids, addresses or texts. Of
+// each metric there are at most [MaxSeries] series. Further names of queues, methods and jobs are replaced by [Other].
+package metric
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/instrument"
+)
+
+const (
+	// MaxSeries is the largest number of series of a metric in an App, without those of [Other].
+	MaxSeries = 2000
+	// Other is the name of a queue, method or job in a series of those that exceed MaxSeries.
+	Other = "_OTHER"
+	// System is the value of the attributes rpc.system.name and messaging.system.
+	System = "afgen"
+)
+
+// A Series records a value of one series: adds it to a counter, or observes it in a histogram. It is called
+// concurrently, and must not block. ctx has the current span, for exemplars.
+type Series func(ctx context.Context, value float64)
+
+// A Sink returns the Series of a metric with these values of its attributes, in their order. An attribute whose value
+// is "" is absent. A Recorder calls it once for each series, for several metrics concurrently.
+type Sink func(m Metric, values []string) Series
+
+// most is the number of attributes that a metric has at most.
+const most = 4
+
+// labels are the values of the attributes of a series.
+type labels [most]string
+
+// A Recorder records counters and histograms. Create it with [NewRecorder]. It is safe for concurrent use.
+type Recorder struct {
+	instrument.NoInstrument
+	sink   Sink
+	series [firstGauge]family
+	codes  map[backend.Code]bool
+}
+
+// A family has the series of a metric.
+type family struct {
+	mu     sync.RWMutex
+	series map[labels]Series
+}
+
+// NewRecorder returns a Recorder that records into the series of sink.
+func NewRecorder(sink Sink) *Recorder {
+	r := &Recorder{sink: sink, codes: map[backend.Code]bool{"": true}}
+	for _, c := range backend.Codes() {
+		r.codes[c] = true
+	}
+	for i := range r.series {
+		r.series[i].series = map[labels]Series{}
+	}
+	return r
+}
+
+// Call implements [instrument.Instrumentation].
+func (r *Recorder) Call(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
+	return ctx, r.call(ctx, clientDuration, s)
+}
+
+// Handle implements [instrument.Instrumentation].
+func (r *Recorder) Handle(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
+	return ctx, r.call(ctx, serverDuration, s)
+}
+
+func (r *Recorder) call(ctx context.Context, metric int, s instrument.Start) func(instrument.End) {
+	begun, service, method := time.Now(), s.Service, s.Method
+	return func(e instrument.End) {
+		l := labels{System, service, method, string(r.code(e.Code))} // not yet in the order of the attributes
+		r.recordCall(ctx, metric, l, time.Since(begun))
+	}
+}
+
+// Submit implements [instrument.Instrumentation].
+func (r *Recorder) Submit(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
+	queue := s.Queue
+	return ctx, func(e instrument.End) {
+		if e.Stored > 0 {
+			r.record(ctx, taskSubmitted, float64(e.Stored), labels{queue})
+		}
+	}
+}
+
+// Attempt implements [instrument.Instrumentation].
+func (r *Recorder) Attempt(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
+	begun, queue := time.Now(), s.Queue
+	r.record(ctx, taskWait, s.Wait.Seconds(), labels{queue})
+	return ctx, func(e instrument.End) {
+		r.record(ctx, taskRun, time.Since(begun).Seconds(), labels{queue, string(e.Attempt)})
+		code := r.code(e.Code)
+		if e.Attempt != backend.AttemptFailed {
+			code = "" // the outcome says it all
+		}
+		if e.Attempt != backend.AttemptLost { // counted as a crash by the App that declared this one dead
+			r.record(ctx, taskAttempts, 1, labels{queue, string(e.Attempt), string(code)})
+		}
+		if e.Abandoned {
+			r.record(ctx, taskAbandoned, 1, labels{queue})
+		}
+	}
+}
+
+// Observe implements [instrument.Instrumentation].
+func (r *Recorder) Observe(e instrument.Event) {
+	ctx, seconds, code := context.Background(), e.Duration.Seconds(), string(r.code(e.Code))
+	switch e.Kind {
+	case instrument.TaskEnded:
+		r.record(ctx, taskTotal, seconds, labels{e.Queue, string(e.Status)})
+		r.record(ctx, taskEnded, 1, labels{e.Queue, string(e.Status), code})
+	case instrument.AttemptLost:
+		r.record(ctx, taskCrashes, 1, labels{e.Queue})
+	case instrument.OwnerExpired:
+		r.record(ctx, instancesExpired, 1, labels{})
+	case instrument.JobFired:
+		r.record(ctx, jobFires, 1, labels{e.Job, "fired"})
+		r.record(ctx, jobLag, seconds, labels{e.Job})
+	case instrument.JobSkipped:
+		r.record(ctx, jobFires, float64(e.Tasks), labels{e.Job, e.Reason})
+	case instrument.Claimed:
+		r.record(ctx, claimDuration, seconds, labels{e.Queue, code})
+		if code == "" {
+			r.record(ctx, claimTasks, float64(e.Tasks), labels{e.Queue})
+		}
+	case instrument.Settled:
+		r.record(ctx, settleDuration, seconds, labels{code})
+	}
+}
+
+// code returns one of the sixteen codes, or "" without an error. A handler may return any string as a code.
+func (r *Recorder) code(c backend.Code) backend.Code {
+	if r.codes[c] {
+		return c
+	}
+	return backend.ErrUnknown
+}
+
+// recordCall records a call. l has the system, the service, the method and the code; the key of the series is not
+// joined, so that it allocates nothing.
+func (r *Recorder) recordCall(ctx context.Context, metric int, l labels, d time.Duration) {
+	f := &r.series[metric]
+	f.mu.RLock()
+	s := f.series[l]
+	f.mu.RUnlock()
+	if s == nil {
+		named := labels{l[0], valid(l[1]) + "/" + valid(l[2]), "ok"}
+		if code := l[3]; code != "" {
+			named[2] = code
+			if metric == clientDuration || ServerError(backend.Code(code)) {
+				named[3] = code
+			}
+		}
+		s = r.add(metric, l, named)
+	}
+	s(ctx, d.Seconds())
+}
+
+// ServerError reports whether a call that a service answers with a code has failed because of the service, as
+// OpenTelemetry's conventions for gRPC have it. Others, such as not_found, are the caller's.
+func ServerError(c backend.Code) bool {
+	switch c {
+	case backend.ErrUnknown, backend.ErrDeadlineExceeded, backend.ErrUnimplemented, backend.ErrInternal,
+		backend.ErrUnavailable, backend.ErrDataLoss:
+		return true
+	}
+	return false
+}
+
+// record records a value of a metric.
+func (r *Recorder) record(ctx context.Context, metric int, value float64, l labels) {
+	f := &r.series[metric]
+	f.mu.RLock()
+	s := f.series[l]
+	f.mu.RUnlock()
+	if s == nil {
+		named := l
+		for i := range named {
+			named[i] = valid(named[i])
+		}
+		s = r.add(metric, l, named)
+	}
+	s(ctx, value)
+}
+
+// add returns the series of a key, which it adds if the limit allows it. Otherwise it is one of Other.
+func (r *Recorder) add(metric int, key, named labels) Series {
+	f, m := &r.series[metric], table[metric]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.series[key]; s != nil {
+		return s
+	}
+	if len(f.series) >= MaxSeries {
+		for i, name := range m.Attributes {
+			if unbounded(name) {
+				named[i] = Other
+			}
+		}
+		key = named
+		if s := f.series[key]; s != nil {
+			return s
+		}
+	}
+	s := r.sink(m, slices.Clone(named[:len(m.Attributes)]))
+	f.series[key] = s
+	return s
+}
+
+// unbounded reports whether the values of an attribute are chosen by programs.
+func unbounded(attribute string) bool {
+	return attribute == "queue" || attribute == "job" || attribute == "rpc.method"
+}
+
+// valid returns a name without invalid UTF-8, for which exporters would refuse everything that they send with it.
+func valid(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
