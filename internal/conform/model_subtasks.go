@@ -24,6 +24,9 @@ func (m *model) Spawn(_ context.Context, s backend.Spawn) error {
 	if s.Stale(src.Status, src.Fence) {
 		return s.ErrorStale()
 	}
+	if !src.committed {
+		return s.ErrorUncommitted()
+	}
 	set := m.set(s.Source)
 	held := m.held(s.Source, s.Batch)
 	named := 0
@@ -229,7 +232,7 @@ func (m *model) Purge(_ context.Context, r backend.Retention, _ int) (int, error
 // root returns the task at the top of a family.
 func (m *model) root(t *modelTask) *modelTask {
 	up := t.Source
-	if t.DoneOf != "" {
+	if t.DoneOf != "" && t.RetryOf == "" { // a retry of SubtasksDone belongs to no source
 		up = t.DoneOf
 	}
 	if up == "" {

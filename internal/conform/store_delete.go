@@ -15,7 +15,9 @@ var deleteBehaviours = []behaviour{
 	{"every_situation", deleteEverySituation}, // tasks that have not ended are not changed
 	{"tree", deleteTree},                      // with its tree, once all of it has ended
 	{"part_of_tree", deletePart},              // only the root can be deleted
+	{"live_trees", deleteLiveTrees},           // nothing that may run is deleted
 	{"uncommitted_subtasks", deleteUncommitted},
+	{"uncommitted_at_any_depth", deleteUncommittedTree},
 	{"large_tree", deleteLarge}, // by one call
 	{"unknown_and_repeated", deleteAgain},
 	{"keeps_retention", deleteAndPurge},         // other tasks are kept as long as before

@@ -26,7 +26,8 @@ var subtaskBehaviours = []behaviour{
 	{"subtasks_of_subtasks", grandchildren},
 	{"batch_is_atomic", batchWhole},
 	{"batch_against_discard", batchAgainstDiscard}, // a batch discarded during its insert is whole or refused
-	{"batch_needs_fence", batchFenced},             // only the current attempt of a source adds subtasks
+	{"uncommitted_source", spawnUncommitted},
+	{"batch_needs_fence", batchFenced}, // only the current attempt of a source adds subtasks
 	{"bounded_batches", batchesBounded},
 }
 

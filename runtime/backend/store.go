@@ -86,6 +86,7 @@ type Store interface {
 	//
 	//   - ErrNotFound if there is no such source,
 	//   - ErrFailedPrecondition if the source takes no more subtasks: it has failed, was stopped, or its set is finished,
+	//   - ErrFailedPrecondition if the source is itself an uncommitted subtask, which may never become part of a tree,
 	//   - ErrResourceExhausted if the source has MaxBatches batches.
 	//
 	// After these errors, use Discard to delete the inserted tasks.
@@ -156,11 +157,12 @@ type Store interface {
 	// Delete deletes a task that has ended, with its tree, as Purge does. Deleting a task that doesn't exist succeeds. The
 	// error is ErrFailedPrecondition if the task or a descendant has not ended, a set of subtasks is not finished, or the
 	// task is part of another's tree. A part of a large tree may have been deleted when an error is returned, as by Purge.
+	// Uncommitted subtasks, at any depth, don't prevent the deletion and are deleted with the tree: they never ran.
 	Delete(ctx context.Context, id string) error
 
 	// Purge deletes up to max ended tasks, oldest first: those that ended longer than r.Age ago, and those beyond the
-	// newest r.Max of their queue. Subtasks are deleted together with their source, not before. It returns the number of
-	// deleted tasks.
+	// newest r.Max of their queue. Subtasks, including uncommitted ones, are deleted together with their source, not
+	// before. It returns the number of deleted tasks.
 	Purge(ctx context.Context, r Retention, max int) (int, error)
 }
 
@@ -307,6 +309,12 @@ func (s Spawn) ErrorStale() error {
 // ErrorRefused returns the error of a Spawn whose source takes no more subtasks.
 func (s Spawn) ErrorRefused() error {
 	return Errorf(ErrFailedPrecondition, "task %q takes no more subtasks", s.Source).With(OutcomeAnswered)
+}
+
+// ErrorUncommitted returns the error of a Spawn whose source is itself an uncommitted subtask.
+func (s Spawn) ErrorUncommitted() error {
+	return Errorf(ErrFailedPrecondition, "task %q takes no subtasks before its own batch is committed", s.Source).
+		With(OutcomeAnswered)
 }
 
 // ErrorFull returns the error of a Spawn whose source has MaxBatches batches.

@@ -101,24 +101,29 @@ func (t *tx) purgeSome(l purgeLimit, max int) (n int, err error) {
 	return n, nil
 }
 
-// purgeTree deletes up to max tasks of a tree: uncommitted ones first, then the newest, since a subtask is newer than
-// its source.
+// purgeTree deletes up to max tasks of a tree, and at least one: the newest first, since a subtask is newer than its
+// source, and the uncommitted subtasks of each task before it.
 func (t *tx) purgeTree(root string, max int) (int, error) {
-	gone, err := t.rows(`gate = 2 AND gate > 0 AND source IN
-		(SELECT ?1 UNION ALL SELECT id FROM task WHERE root = ?1 AND root IS NOT NULL) LIMIT ?2`, root, max)
+	gone, err := t.rows("root = ? AND root IS NOT NULL ORDER BY seq DESC LIMIT ?", root, max)
 	if err != nil {
 		return 0, err
 	}
-	kin, err := t.rows("root = ? AND root IS NOT NULL ORDER BY seq DESC LIMIT ?", root, max-len(gone))
-	if err != nil {
-		return 0, err
-	}
-	if gone = append(gone, kin...); len(gone) < max {
+	if len(gone) < max {
 		last, err := t.oneRow(root)
 		if err != nil {
 			return 0, err
 		}
 		gone = append(gone, last)
+	}
+	// Uncommitted subtasks may have some themselves, whose insert never got further.
+	for under := gone; ; {
+		if under, err = t.uncommittedUnder(under, max); err != nil {
+			return 0, err
+		}
+		if len(under) == 0 {
+			break
+		}
+		gone = under
 	}
 	for _, r := range gone {
 		if r.gate == uncommitted { // its batch can no longer be committed
@@ -140,4 +145,13 @@ func (t *tx) purgeTree(root string, max int) (int, error) {
 		}
 	}
 	return len(gone), nil
+}
+
+// uncommittedUnder returns up to max uncommitted subtasks of sources.
+func (t *tx) uncommittedUnder(sources []*row, max int) ([]*row, error) {
+	ids := make([]string, len(sources))
+	for i, r := range sources {
+		ids[i] = r.id
+	}
+	return t.rows("gate = 2 AND gate > 0 AND source IN (SELECT value FROM json_each(?)) LIMIT ?", list(ids), max)
 }

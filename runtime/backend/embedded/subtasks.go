@@ -43,6 +43,9 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		if sp.Stale(statuses[source.status], source.fence) {
 			return c, sp.ErrorStale()
 		}
+		if source.gate == uncommitted {
+			return c, sp.ErrorUncommitted()
+		}
 		large, err := tx.isLarge(sp)
 		if err != nil {
 			return c, err
@@ -280,10 +283,15 @@ func (t *tx) discardSome(k batchKey) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, r := range gone {
+	ids := make([]string, len(gone))
+	for i, r := range gone {
+		ids[i] = r.id
 		if err := t.deleteTask(r); err != nil {
 			return false, err
 		}
+	}
+	if err := t.forgetDiscarded(ids); err != nil {
+		return false, err
 	}
 	more = len(gone) == enterChunk
 	there, err := t.exists("SELECT 1 FROM task WHERE id = ?", k.source)
@@ -297,6 +305,19 @@ func (t *tx) discardSome(k batchKey) (more bool, err error) {
 	}
 	return more, t.exec("DELETE FROM batch WHERE source = ? AND name = ? AND NOT committed AND NOT discarded AND NOT held",
 		k.source, k.name)
+}
+
+// forgetDiscarded forgets which batches of deleted sources were discarded. Batches that have uncommitted tasks stay, for
+// Unfinished.
+func (t *tx) forgetDiscarded(sources []string) error {
+	if len(sources) == 0 {
+		return nil
+	}
+	if err := t.exec("DELETE FROM batch WHERE source IN (SELECT value FROM json_each(?)) AND NOT held",
+		list(sources)); err != nil {
+		return err
+	}
+	return t.exec("UPDATE batch SET discarded = 0 WHERE source IN (SELECT value FROM json_each(?))", list(sources))
 }
 
 // deleteTask deletes a task.

@@ -251,6 +251,9 @@ func (s *store) deleteTask(r *record) {
 	if r.siblings != nil {
 		r.siblings.tasks.countDeleted(r)
 	}
+	if r.children != nil {
+		s.removeSource(r.children)
+	}
 	r.Payload, r.Result, r.Progress, r.Log = nil, nil, nil, nil // its slab may outlive it
 	r.Metadata, r.Error, r.Attempts = nil, nil, nil
 }

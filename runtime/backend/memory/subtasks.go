@@ -60,6 +60,18 @@ func (s *store) newSet(id string, source *record) *set {
 	return k
 }
 
+// removeSource removes the deleted source of a set. Discard deletes a source before the uncommitted subtasks below it,
+// and a new task with the same id may commit these. Which batches were discarded doesn't concern that task.
+func (s *store) removeSource(k *set) {
+	k.source = nil
+	for key, b := range k.batches {
+		if b.discarded = false; len(b.uncommitted) == 0 {
+			delete(k.batches, key)
+		}
+	}
+	s.updateUnfinished(k)
+}
+
 func (k *set) batch(key string) *batch {
 	b := k.batches[key]
 	if b == nil {
@@ -105,6 +117,9 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	}
 	if sp.Stale(src.Status, src.Fence) {
 		return sp.ErrorStale()
+	}
+	if src.uncommitted {
+		return sp.ErrorUncommitted()
 	}
 	now := s.now()
 	if err := s.commitSpawn(src, sp, now); err != nil {
@@ -202,13 +217,12 @@ func (s *store) commitBatch(k *set, b *batch, now timestamp) {
 		k.counts.Total++
 		b.gated = append(b.gated, r)
 		if r.Status.Final() {
-			s.addUnfinished(root, r.unfinished-1)
 			k.countEnded(r, now.at)
 			continue
 		}
 		r.Gated = true
 		k.live++
-		s.addUnfinished(root, r.unfinished)
+		s.addUnfinished(root, 1)
 	}
 	b.uncommitted, b.committed = nil, true
 }

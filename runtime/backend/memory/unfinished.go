@@ -37,7 +37,7 @@ func (k *set) isUnfinished() bool {
 
 // hasDiscarded reports whether a batch of an existing source was discarded.
 func (k *set) hasDiscarded() bool {
-	if k.source == nil || k.source.deleted {
+	if k.source == nil {
 		return false
 	}
 	for _, b := range k.batches {

@@ -117,6 +117,14 @@ func (c *Client) completeSet(ctx context.Context, source *document) (queue strin
 
 func doneID(source string) string { return source + "/done" }
 
+func doneIDs(sources []string) []string {
+	ids := make([]string, len(sources))
+	for i, source := range sources {
+		ids[i] = doneID(source)
+	}
+	return ids
+}
+
 // ensureDoneTask creates the task that runs SubtasksDone unless it was created before. It returns nil if the task was
 // created and purged.
 func (c *Client) ensureDoneTask(ctx context.Context, source *document) (*document, error) {

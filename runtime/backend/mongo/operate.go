@@ -246,10 +246,11 @@ func (s *store) Delete(ctx context.Context, id string) error {
 		case x.OpenSet:
 			return backend.ErrorNotDeletable(id, backend.TreeNotEnded)
 		case x.SpawnRev == 0:
-			if err := s.deleteAlone(ctx, id); err != nil {
+			ended := m{"status": m{"$in": finalStatuses}}
+			if _, err := s.purgeAlone(ctx, []string{id}, ended, always, deleteChunk); err != nil {
 				return err
 			}
-			continue // unless it has just got subtasks, it is gone
+			continue // until it is gone, or has got subtasks
 		}
 		n, err := s.purgeSource(ctx, x, always, deleteChunk)
 		if err != nil {
@@ -266,15 +267,4 @@ func (s *store) Delete(ctx context.Context, id string) error {
 			return cmp.Or(err, backend.ErrorNotDeletable(id, backend.TreeNotEnded))
 		}
 	}
-}
-
-// deleteAlone deletes a task that has ended, unless it has committed subtasks, and the others that were inserted for it.
-func (s *store) deleteAlone(ctx context.Context, id string) error {
-	now := s.clock.now()
-	n, err := s.remove(ctx, m{"_id": id, "status": m{"$in": finalStatuses}, "spawn_rev": m{"$exists": false}})
-	if err != nil || n == 0 {
-		return err
-	}
-	_, err = s.remove(ctx, m{"kin.source": id, "kin.created": m{"$lte": now}, "held": m{"$exists": true}})
-	return err
 }

@@ -261,9 +261,7 @@ func (c *Client) purgeTrees(
 		}
 	}
 	err = chunks(alone[:min(len(alone), max)], func(part []string) error {
-		// A source that got subtasks meanwhile is kept.
-		deleted, err := c.remove(ctx, m{"_id": m{"$in": part}, "status": m{"$in": finalStatuses},
-			"spawn_rev": m{"$exists": false}})
+		deleted, err := c.purgeAlone(ctx, part, m{"status": m{"$in": finalStatuses}}, before, max-n)
 		n += deleted
 		return err
 	})
@@ -280,124 +278,6 @@ func (c *Client) purgeTrees(
 		n += deleted
 	}
 	return n, err
-}
-
-// purgeSource deletes up to max tasks of a tree if all of it has ended.
-func (c *Client) purgeSource(ctx context.Context, source *document, before int64, max int) (int, error) {
-	if !source.Purging {
-		over, err := c.treeEnded(ctx, source, before)
-		if err != nil || !over {
-			return 0, err
-		}
-		// The check is not needed again, however many calls the deletion takes: the set is finished and accepts no more
-		// subtasks.
-		if _, err := c.tasks.UpdateOne(ctx, m{"_id": source.ID}, m{"$set": m{"purging": true}}); err != nil {
-			return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
-		}
-	}
-	return c.purgeTree(ctx, source, before, max)
-}
-
-// treeEnded reports whether a tree has no live tasks and no unfinished sets, and all of it ended before an instant.
-func (c *Client) treeEnded(ctx context.Context, source *document, before int64) (bool, error) {
-	level := []string{source.ID}
-	done := []string{doneID(source.ID)}
-	for len(level) > 0 {
-		var next []string
-		err := chunks(level, func(part []string) error {
-			kin, err := c.find(ctx, m{"kin.source": m{"$in": part}, "held": m{"$exists": false}}, options.Find().SetProjection(
-				m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1}))
-			for _, x := range kin {
-				if !isFinal(x.Status) || x.OpenSet || x.Ended >= before {
-					return errTreeLive
-				}
-				if x.SpawnRev > 0 {
-					next = append(next, x.ID)
-					done = append(done, doneID(x.ID))
-				}
-			}
-			return err
-		})
-		if err == errTreeLive {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		level = next
-	}
-	err := chunks(done, func(part []string) error {
-		late, err := c.exists(ctx, m{"_id": m{"$in": part}, "done_of": m{"$exists": true},
-			"ended": m{"$not": m{"$lt": before}}})
-		if err == nil && late {
-			return errTreeLive
-		}
-		return err
-	})
-	if err == errTreeLive {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-var errTreeLive = backend.NewError(backend.ErrFailedPrecondition, "the tree has live tasks")
-
-// purgeTree deletes up to max tasks of a tree that has ended, leaves first, the source last. A subtask may have got its
-// first subtasks since the check. It and its sources are kept until these have ended too.
-func (c *Client) purgeTree(ctx context.Context, source *document, before int64, max int) (n int, err error) {
-	for n < max {
-		kin, err := c.find(ctx, m{"kin.source": source.ID},
-			options.Find().SetLimit(int64(min(max-n, chunk))).
-				SetProjection(m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1, "purging": 1}))
-		if err != nil {
-			return n, err
-		}
-		if len(kin) == 0 {
-			break
-		}
-		var leaves []string
-		progress := n
-		for _, x := range kin {
-			if x.SpawnRev == 0 {
-				leaves = append(leaves, x.ID)
-				continue
-			}
-			if !x.Purging && (!isFinal(x.Status) || x.OpenSet || x.Ended >= before) {
-				continue
-			}
-			deleted, err := c.purgeSource(ctx, x, before, max-n)
-			if n += deleted; err != nil || n >= max {
-				return n, err
-			}
-		}
-		if len(leaves) > 0 {
-			deleted, err := c.remove(ctx, m{"_id": m{"$in": leaves[:min(len(leaves), max-n)]}, "spawn_rev": m{"$exists": false}})
-			if n += deleted; err != nil {
-				return n, err
-			}
-		}
-		if n == progress { // the rest has live tasks
-			return n, nil
-		}
-	}
-	for _, last := range []m{{"_id": doneID(source.ID), "done_of": source.ID}, {"_id": source.ID}} {
-		if n >= max {
-			break
-		}
-		deleted, err := c.remove(ctx, last)
-		if n += deleted; err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-func (c *Client) remove(ctx context.Context, filter m) (int, error) {
-	r, err := c.tasks.DeleteMany(ctx, filter)
-	if err != nil {
-		return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
-	}
-	return int(r.DeletedCount), nil
 }
 
 // purgeOwners frees tasks that were claimed for expired or deleted owners, and deletes old expired owners.

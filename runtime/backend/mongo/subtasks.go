@@ -51,6 +51,8 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			return nil, noTask(sp.Source)
 		case sp.Stale(backend.Status(source.Status), source.Fence):
 			return nil, sp.ErrorStale()
+		case source.Held != "":
+			return nil, sp.ErrorUncommitted()
 		}
 		if slices.Contains(source.Opening, sp.Batch) { // committed, and possibly interrupted
 			if err := c.makeLive(ctx, sp.Source, sp.Batch); err != nil {
@@ -79,6 +81,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			"subtasks": m{"$exists": false}, "purging": m{"$ne": true}, "discarded": m{"$ne": sp.Batch},
 			"batches":  m{"$ne": sp.Batch},
 			"discards": orMissing(source.Discards),
+			"held":     m{"$exists": false},
 		}
 		if committed {
 			guard["batches"] = sp.Batch
@@ -112,7 +115,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 func (c *Client) readSource(ctx context.Context, id string) (*document, error) {
 	found, err := c.find(ctx, m{"_id": id}, options.Find().SetProjection(m{
 		"status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1,
-		"discards": 1, "marks": 1, "unmarked": 1,
+		"discards": 1, "marks": 1, "unmarked": 1, "held": 1,
 	}))
 	if err != nil || len(found) == 0 {
 		return nil, err
