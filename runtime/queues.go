@@ -6,8 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/limits"
 	"github.com/afgen/afgen/runtime/internal/presence"
+	"github.com/afgen/afgen/runtime/internal/registry"
 )
 
 // A QueueInfo describes a queue that has tasks, limits or a worker, or had a worker.
@@ -44,11 +48,22 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 		return q
 	}
 	var counted []backend.QueueCounts
-	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		counted, err = c.store.Queues(ctx)
-		return err
+	var limited map[string]limits.Limits
+	var served map[string]time.Time
+	var present map[string]registry.Announcement
+	reads, ctx := errgroup.WithContext(ctx) // read at the same time
+	reads.Go(func() error {
+		return c.requests.Do(ctx, func(ctx context.Context) (err error) {
+			counted, err = c.store.Queues(ctx)
+			return err
+		})
 	})
-	if err != nil {
+	reads.Go(func() (err error) { limited, err = c.limits.All(ctx); return err })
+	reads.Go(func() (err error) { present, err = c.presentInstances(ctx); return err })
+	if c.ports.Docs != nil {
+		reads.Go(func() (err error) { served, err = presence.ServedQueues(ctx, c.ports.Docs); return err })
+	}
+	if err := reads.Wait(); err != nil {
 		return nil, err
 	}
 	for i := range counted {
@@ -56,25 +71,11 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 		maps.Copy(q.Counts, counted[i].Counts)
 		q.Oldest = counted[i].Oldest
 	}
-	limits, err := c.limits.All(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for name, l := range limits {
+	for name, l := range limited {
 		of(name).Limits = Limits(l)
 	}
-	if c.ports.Docs != nil {
-		served, err := presence.ServedQueues(ctx, c.ports.Docs)
-		if err != nil {
-			return nil, err
-		}
-		for name, seen := range served {
-			of(name).Served = seen
-		}
-	}
-	present, err := c.presentInstances(ctx)
-	if err != nil {
-		return nil, err
+	for name, seen := range served {
+		of(name).Served = seen
 	}
 	now := time.Now()
 	for _, n := range present {
