@@ -1,12 +1,12 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/limits"
@@ -51,19 +51,21 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 	var limited map[string]limits.Limits
 	var served map[string]time.Time
 	var present map[string]registry.Announcement
-	reads, ctx := errgroup.WithContext(ctx) // read at the same time
-	reads.Go(func() error {
-		return c.requests.Do(ctx, func(ctx context.Context) (err error) {
+	var errs [4]error
+	var reads sync.WaitGroup // read at the same time
+	reads.Go(func() {
+		errs[0] = c.requests.Do(ctx, func(ctx context.Context) (err error) {
 			counted, err = c.store.Queues(ctx)
 			return err
 		})
 	})
-	reads.Go(func() (err error) { limited, err = c.limits.All(ctx); return err })
-	reads.Go(func() (err error) { present, err = c.presentInstances(ctx); return err })
+	reads.Go(func() { limited, errs[1] = c.limits.All(ctx) })
 	if c.ports.Docs != nil {
-		reads.Go(func() (err error) { served, err = presence.ServedQueues(ctx, c.ports.Docs); return err })
+		reads.Go(func() { served, errs[2] = presence.ServedQueues(ctx, c.ports.Docs) })
 	}
-	if err := reads.Wait(); err != nil {
+	reads.Go(func() { present, errs[3] = c.presentInstances(ctx) })
+	reads.Wait()
+	if err := cmp.Or(errs[:]...); err != nil {
 		return nil, err
 	}
 	for i := range counted {
