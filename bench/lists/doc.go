@@ -12,6 +12,7 @@
 //	                                   is at how many tasks it looked
 //
 // BenchmarkPages measures the first render of each page of the dashboard on such a system. On servers it also reports
-// the commands that one render sends to MongoDB, and what these examine. BenchmarkOpen measures what
-// open pages cost: go test -run '^$' -bench Open -benchtime 1x ./lists -window 30s.
+// the commands that one render sends to MongoDB, and what these examine.
+//
+// BenchmarkOpen measures what open pages cost: go test -run '^$' -bench Open -benchtime 1x ./lists -window 30s.
 package lists
