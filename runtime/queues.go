@@ -1,13 +1,17 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/limits"
 	"github.com/afgen/afgen/runtime/internal/presence"
+	"github.com/afgen/afgen/runtime/internal/registry"
 )
 
 // A QueueInfo describes a queue that has tasks, limits or a worker, or had a worker.
@@ -44,11 +48,24 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 		return q
 	}
 	var counted []backend.QueueCounts
-	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
-		counted, err = c.store.Queues(ctx)
-		return err
+	var limited map[string]limits.Limits
+	var served map[string]time.Time
+	var present map[string]registry.Announcement
+	var errs [4]error
+	var reads sync.WaitGroup // read at the same time
+	reads.Go(func() {
+		errs[0] = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+			counted, err = c.store.Queues(ctx)
+			return err
+		})
 	})
-	if err != nil {
+	reads.Go(func() { limited, errs[1] = c.limits.All(ctx) })
+	if c.ports.Docs != nil {
+		reads.Go(func() { served, errs[2] = presence.ServedQueues(ctx, c.ports.Docs) })
+	}
+	reads.Go(func() { present, errs[3] = c.presentInstances(ctx) })
+	reads.Wait()
+	if err := cmp.Or(errs[:]...); err != nil {
 		return nil, err
 	}
 	for i := range counted {
@@ -56,25 +73,11 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 		maps.Copy(q.Counts, counted[i].Counts)
 		q.Oldest = counted[i].Oldest
 	}
-	limits, err := c.limits.All(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for name, l := range limits {
+	for name, l := range limited {
 		of(name).Limits = Limits(l)
 	}
-	if c.ports.Docs != nil {
-		served, err := presence.ServedQueues(ctx, c.ports.Docs)
-		if err != nil {
-			return nil, err
-		}
-		for name, seen := range served {
-			of(name).Served = seen
-		}
-	}
-	present, err := c.presentInstances(ctx)
-	if err != nil {
-		return nil, err
+	for name, seen := range served {
+		of(name).Served = seen
 	}
 	now := time.Now()
 	for _, n := range present {

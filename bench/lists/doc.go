@@ -11,6 +11,8 @@
 //	BenchmarkLists/BACKEND/bounded/…   filters that no task matches, so that the page looks as far as it may: looked
 //	                                   is at how many tasks it looked
 //
-// BenchmarkPages measures the first render of each page of the dashboard on such a system. BenchmarkOpen measures what
-// open pages cost: go test -run '^$' -bench Open -benchtime 1x ./lists -window 30s.
+// BenchmarkPages measures the first render of each page of the dashboard on such a system. On servers it also reports
+// the commands that one render sends to MongoDB, and what these examine.
+//
+// BenchmarkOpen measures what open pages cost: go test -run '^$' -bench Open -benchtime 1x ./lists -window 30s.
 package lists

@@ -128,10 +128,16 @@ func lists(b *testing.B, backend af.Backend) {
 
 // measure runs do and reports percentiles.
 func measure(b *testing.B, do func() error) {
+	measureFresh(b, func() struct{} { return struct{}{} }, func(struct{}) error { return do() })
+}
+
+// measureFresh is measure for a function of what prepare returns, whose time does not count.
+func measureFresh[T any](b *testing.B, prepare func() T, do func(T) error) {
 	var took []time.Duration
 	for b.Loop() {
+		on := prepare()
 		begun := time.Now()
-		if err := do(); err != nil {
+		if err := do(on); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, time.Since(begun))

@@ -11,14 +11,13 @@ import (
 	"testing"
 
 	af "github.com/afgen/afgen/runtime"
-	"github.com/afgen/afgen/runtime/admin"
 	"github.com/afgen/afgen/runtime/admin/adminhttp"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/dashboard"
 )
 
-// BenchmarkPages measures the first render of each page of the dashboard: from the request to the last byte, with
-// nothing cached.
+// BenchmarkPages measures the first render of each page of the dashboard: from the request to the last byte, by an App
+// that has connections and has read nothing before.
 func BenchmarkPages(b *testing.B) {
 	b.Run("embedded", func(b *testing.B) {
 		pages(b, embedded.File(filepath.Join(b.TempDir(), "af.db")))
@@ -39,7 +38,6 @@ func pages(b *testing.B, backend af.Backend) {
 		return "/tasks/" + url.PathEscape(page.Tasks[0].ID)
 	}
 	tasks := func(filter string) string { return "/tasks?q=" + url.QueryEscape(filter) }
-	api := admin.New(s.app)
 	for _, page := range []struct{ name, path string }{
 		{"overview", "/"},
 		{"tasks", "/tasks"},
@@ -63,16 +61,27 @@ func pages(b *testing.B, backend af.Backend) {
 	} {
 		b.Run(page.name, func(b *testing.B) {
 			size := 0
-			measure(b, func() error {
-				h := dashboard.HandlerOf(api, dashboard.Authorize(adminhttp.Anyone))
+			render := func(app *af.App) error {
+				h := dashboard.Handler(app, dashboard.Authorize(adminhttp.Anyone))
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, page.path, nil))
 				if size = w.Body.Len(); w.Code != http.StatusOK {
 					return fmt.Errorf("%s: %d %s", page.path, w.Code, w.Body)
 				}
 				return nil
-			})
+			}
+			var app *af.App
+			end := func() {}
+			fresh := func() *af.App {
+				end()
+				app, end = s.observe(b)
+				return app
+			}
+			measureFresh(b, fresh, render)
 			b.ReportMetric(float64(size), "bytes")
+			fresh()
+			s.profile(b, func() error { return render(app) })
+			end()
 		})
 	}
 }

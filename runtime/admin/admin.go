@@ -44,6 +44,8 @@ type API interface {
 type Reader interface {
 	// Overview returns the state of the system on one page. Parts that can't be read are in its Missing.
 	Overview(ctx context.Context) (Overview, error)
+	// Health is [af.App.Health] of the App that answers.
+	Health(ctx context.Context) (af.Health, error)
 	// Queues is [af.App.Queues].
 	Queues(ctx context.Context) ([]af.QueueInfo, error)
 	// Tasks is [af.App.Tasks].

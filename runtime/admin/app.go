@@ -85,6 +85,8 @@ func (d *direct) Overview(ctx context.Context) (Overview, error) {
 	return o, nil
 }
 
+func (d *direct) Health(context.Context) (af.Health, error) { return d.app.Health(), nil }
+
 func (d *direct) Queues(ctx context.Context) ([]af.QueueInfo, error) { return d.app.Queues(ctx) }
 
 func (d *direct) Tasks(ctx context.Context, q af.TaskQuery) (af.TaskPage, error) {

@@ -38,7 +38,7 @@ func (u User) Has(r Right) bool { return slices.Contains(u.Rights, r) }
 
 // needs has the right that each method of [API] needs.
 var needs = map[string]Right{
-	"Overview": Read, "Queues": Read, "Tasks": Read, "Task": Read, "Tree": Read, "Why": Read, "History": Read,
+	"Overview": Read, "Health": Read, "Queues": Read, "Tasks": Read, "Task": Read, "Tree": Read, "Why": Read, "History": Read,
 	"Jobs": Read, "Job": Read, "Fires": Read, "Services": Read, "Workers": Read, "Instances": Read, "Nodes": Read,
 	"Audit": Read, "Watch": Read, "Logs": Payloads,
 
@@ -130,6 +130,10 @@ func (g *guard) Overview(ctx context.Context) (Overview, error) {
 		o.User = &User{Name: g.user.Name, Rights: slices.Clone(g.user.Rights)}
 	}
 	return o, err
+}
+
+func (g *guard) Health(ctx context.Context) (af.Health, error) {
+	return read(g, "Health", nil, func() (af.Health, error) { return g.api.Health(ctx) })
 }
 
 func (g *guard) Queues(ctx context.Context) ([]af.QueueInfo, error) {

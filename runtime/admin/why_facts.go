@@ -107,7 +107,7 @@ func (f *facts) readQueue(ctx context.Context, app *af.App) (err error) {
 	if code := af.CodeOf(err); err != nil && code != af.ErrUnimplemented && code != af.ErrDataLoss { // workers ignore these
 		return err
 	}
-	page, err := app.Workers(ctx, af.WorkerQuery{Queue: queue, Limit: mostWorkers})
+	page, err := app.Workers(ctx, af.WorkerQuery{Queue: queue, Limit: mostWorkers, NoWaiting: true})
 	switch {
 	case unknown(err):
 		f.unlisted = true

@@ -45,6 +45,12 @@ func (c *cache) Overview(ctx context.Context) (admin.Overview, error) {
 	})
 }
 
+func (c *cache) Health(ctx context.Context) (af.Health, error) {
+	return cached(ctx, c, "Health", "", func(ctx context.Context, _ string) (af.Health, error) {
+		return c.API.Health(ctx)
+	})
+}
+
 func (c *cache) Queues(ctx context.Context) ([]af.QueueInfo, error) {
 	return cached(ctx, c, "Queues", "", func(ctx context.Context, _ string) ([]af.QueueInfo, error) {
 		return c.API.Queues(ctx)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
-	"github.com/afgen/afgen/runtime/admin"
 )
 
 const (
@@ -76,15 +75,17 @@ func (s *server) machines(v *viewer, w http.ResponseWriter, r *http.Request) err
 		instances                         af.InstancePage
 		nodes, all                        af.NodePage
 		workers                           af.WorkerPage
-		o                                 admin.Overview
-		err, nodesErr, workerErr, overErr error
-		goneErr                           error
+		health                            af.Health
+		hour                              []af.HistoryPoint
+		err, nodesErr, goneErr, workerErr error
+		healthErr, hourErr                error
 	)
 	together(func() { instances, err = v.api.Instances(ctx, af.InstanceQuery{Limit: instancesOnPage}) },
 		func() { nodes, nodesErr = v.api.Nodes(ctx, af.NodeQuery{Limit: nodesOnPage}) },
 		func() { all, goneErr = v.api.Nodes(ctx, af.NodeQuery{Gone: true, Limit: goneNodes}) },
-		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage}) },
-		func() { o, overErr = v.api.Overview(ctx) })
+		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Limit: workersOnPage, NoWaiting: true}) },
+		func() { health, healthErr = v.api.Health(ctx) },
+		func() { hour, hourErr = v.api.History(ctx, af.HistoryQuery{}) })
 	if err != nil {
 		return err
 	}
@@ -98,17 +99,19 @@ func (s *server) machines(v *viewer, w http.ResponseWriter, r *http.Request) err
 	if workerErr != nil {
 		p.Missing = append(p.Missing, "The workers could not be read: "+messageOf(workerErr))
 	}
-	if overErr != nil {
-		p.Missing = append(p.Missing, "The health could not be read: "+messageOf(overErr))
-	} else {
-		for _, c := range o.Health.Conditions {
-			if !c.Up {
-				p.Down = append(p.Down, c)
-			}
+	if healthErr != nil {
+		p.Missing = append(p.Missing, "The health could not be read: "+messageOf(healthErr))
+	}
+	for _, c := range health.Conditions {
+		if !c.Up {
+			p.Down = append(p.Down, c)
 		}
-		for i := range o.Hour {
-			p.Crashed += o.Hour[i].Lost
-		}
+	}
+	if hourErr != nil {
+		p.Missing = append(p.Missing, "The history could not be read: "+messageOf(hourErr))
+	}
+	for i := range hour {
+		p.Crashed += hour[i].Lost
 	}
 	p.Workers = workers.Workers
 	for name, cursor := range map[string]string{"machines": nodes.Cursor, "instances": instances.Cursor,

@@ -19,13 +19,18 @@ type fleet struct {
 	empty bool
 }
 
-func (f *fleet) Overview(context.Context) (admin.Overview, error) {
-	o := admin.Overview{}
-	if !f.empty {
-		o.Hour = []af.HistoryPoint{{Lost: 1}, {Lost: 2}}
-		o.Health.Conditions = []af.Condition{{Name: "rabbitmq", Cause: evil, Works: "tasks", Lost: "calls"}}
+func (f *fleet) Health(context.Context) (af.Health, error) {
+	if f.empty {
+		return af.Health{}, nil
 	}
-	return o, nil
+	return af.Health{Conditions: []af.Condition{{Name: "rabbitmq", Cause: evil, Works: "tasks", Lost: "calls"}}}, nil
+}
+
+func (f *fleet) History(context.Context, af.HistoryQuery) ([]af.HistoryPoint, error) {
+	if f.empty {
+		return nil, nil
+	}
+	return []af.HistoryPoint{{Lost: 1}, {Lost: 2}}, nil
 }
 
 func (f *fleet) Nodes(_ context.Context, q af.NodeQuery) (af.NodePage, error) {
@@ -106,14 +111,18 @@ func TestMachinesPartly(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	contains(t, "machines", page, "The machines could not be read: no store", "The workers could not be read",
-		"The health could not be read", "Instances without a machine", "two")
+		"The health could not be read", "The history could not be read", "Instances without a machine", "two")
 }
 
 // broken is a fleet whose store answers little.
 type broken struct{ fleet }
 
-func (*broken) Overview(context.Context) (admin.Overview, error) {
-	return admin.Overview{}, af.NewError(af.ErrUnavailable, "no store")
+func (*broken) Health(context.Context) (af.Health, error) {
+	return af.Health{}, af.NewError(af.ErrUnavailable, "no store")
+}
+
+func (*broken) History(context.Context, af.HistoryQuery) ([]af.HistoryPoint, error) {
+	return nil, af.NewError(af.ErrUnavailable, "no store")
 }
 
 func (*broken) Nodes(context.Context, af.NodeQuery) (af.NodePage, error) {

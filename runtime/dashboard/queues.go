@@ -117,7 +117,9 @@ func (s *server) queue(v *viewer, w http.ResponseWriter, r *http.Request) error 
 	)
 	together(func() { queues, err = v.api.Queues(ctx) },
 		func() { points, pointsErr = v.api.History(ctx, shown.query(name, v.now)) },
-		func() { workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100}) })
+		func() {
+			workers, workerErr = v.api.Workers(ctx, af.WorkerQuery{Queue: name, Limit: 100, NoWaiting: true})
+		})
 	if err != nil {
 		return err
 	}

@@ -58,13 +58,20 @@ func New() admin.API { return &system{} }
 
 type system struct{ admin.Writer }
 
+func health() af.Health {
+	h := af.Health{State: "running", Ready: true, Backend: "servers", Degraded: []string{}}
+	for _, name := range []string{"mongodb", "redis", "rabbitmq"} {
+		h.Conditions = append(h.Conditions, af.Condition{Name: name, Up: true, Since: before(9 * 24 * time.Hour)})
+	}
+	return h
+}
+
+func (*system) Health(context.Context) (af.Health, error) { return health(), nil }
+
 func (*system) Overview(context.Context) (admin.Overview, error) {
 	o := admin.Overview{Queues: queues(), Hour: history(now, time.Minute, 60, ""), Counts: map[af.Status]af.Count{},
 		Instances: len(fleet), Nodes: len(nodes()), Jobs: len(jobs()), Oldest: before(26 * time.Minute)}
-	o.Health = af.Health{State: "running", Ready: true, Backend: "servers", Degraded: []string{}}
-	for _, name := range []string{"mongodb", "redis", "rabbitmq"} {
-		o.Health.Conditions = append(o.Health.Conditions, af.Condition{Name: name, Up: true, Since: before(9 * 24 * time.Hour)})
-	}
+	o.Health = health()
 	for _, q := range o.Queues {
 		for s, n := range q.Counts {
 			o.Counts[s] = af.Count{N: o.Counts[s].N + n.N}

@@ -13,6 +13,10 @@ func (c *client) Overview(ctx context.Context) (admin.Overview, error) {
 	return invoke(ctx, c, overview, none{})
 }
 
+func (c *client) Health(ctx context.Context) (af.Health, error) {
+	return invoke(ctx, c, health, none{})
+}
+
 func (c *client) Queues(ctx context.Context) ([]af.QueueInfo, error) {
 	return invoke(ctx, c, queues, none{})
 }

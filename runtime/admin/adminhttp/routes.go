@@ -95,6 +95,9 @@ var (
 	overview = get("Overview", "overview", func(ctx context.Context, api admin.API, _ none) (admin.Overview, error) {
 		return api.Overview(ctx)
 	})
+	health = get("Health", "health", func(ctx context.Context, api admin.API, _ none) (af.Health, error) {
+		return api.Health(ctx)
+	})
 	queues = get("Queues", "queues", func(ctx context.Context, api admin.API, _ none) ([]af.QueueInfo, error) {
 		return api.Queues(ctx)
 	})
@@ -223,7 +226,7 @@ func bulk(name, path string,
 
 // routes is the table of all routes, which server, client and documentation share.
 var routes = []handled{
-	overview, queues, tasks, task, tree, why, history, jobs, job, fires, services, workers, instances, nodes, auditLog,
+	overview, health, queues, tasks, task, tree, why, history, jobs, job, fires, services, workers, instances, nodes, auditLog,
 	logs, watch, submit, call, stop, retry, remove, runNow, reweigh, stopTasks, retryTasks, deleteTasks, pause, resume,
 	setMax, resetMax, putJob, removeJob, enableJob, disableJob, runJob,
 }

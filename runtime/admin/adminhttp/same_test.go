@@ -32,6 +32,8 @@ func yields[V any](m *mirror, args ...any) iter.Seq2[V, error] {
 
 func (m *mirror) Overview(context.Context) (admin.Overview, error) { return gives[admin.Overview](m) }
 
+func (m *mirror) Health(context.Context) (af.Health, error) { return gives[af.Health](m) }
+
 func (m *mirror) Queues(context.Context) ([]af.QueueInfo, error) { return gives[[]af.QueueInfo](m) }
 
 func (m *mirror) Tasks(_ context.Context, q af.TaskQuery) (af.TaskPage, error) {

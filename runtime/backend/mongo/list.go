@@ -57,7 +57,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	defer cancel()
 	go func() {
 		defer close(counted)
-		total, countErr = s.tasks.countUpTo(counting, matching(q, q.Statuses), backend.MaxTotal+1, listIndex(q))
+		total, countErr = s.total(counting, q)
 	}()
 	found, more, err := list(ctx, q, from)
 	if err != nil {

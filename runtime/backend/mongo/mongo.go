@@ -106,6 +106,7 @@ type Client struct {
 
 	purgePos atomic.Pointer[purgePosition] // where the last purge stopped
 	ended    surplus.Counts                // of sources, for Purge
+	beyond   beyond
 
 	hasTransactions atomic.Bool // the server supports transactions
 

@@ -3,109 +3,15 @@ package mongo
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
-	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-const (
-	countsAtOnce = 8    // queues that are counted at the same time
-	maxOverdue   = 1000 // due tasks of a queue that no dispatcher has found yet, of which counts take notice
-)
-
-// Queues implements backend.Store. It counts live tasks only, each status of a queue in an index.
-func (s *store) Queues(ctx context.Context) ([]backend.QueueCounts, error) {
-	ctx, done, err := s.begin(ctx)
-	defer done()
-	if err != nil {
-		return nil, err
-	}
-	queues, err := s.queues(ctx)
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(queues)
-	counts := make([]backend.QueueCounts, len(queues))
-	errs := make([]error, len(queues))
-	var workers sync.WaitGroup
-	next := make(chan int)
-	for range min(countsAtOnce, len(queues)) {
-		workers.Go(func() {
-			for i := range next {
-				counts[i], errs[i] = s.countQueue(ctx, queues[i])
-			}
-		})
-	}
-	for i := range queues {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	return counts, cmp.Or(errs...)
-}
-
-// countQueue counts the live tasks of a queue.
-func (s *store) countQueue(ctx context.Context, queue string) (backend.QueueCounts, error) {
-	q := backend.QueueCounts{Queue: queue, Counts: map[backend.Status]backend.Count{}}
-	for _, status := range liveStatuses {
-		n, err := s.tasks.countUpTo(ctx, m{"queue": queue, "status": status}, backend.MaxTotal+1, "list")
-		if err != nil {
-			return q, s.wrapError(ctx, err, backend.OutcomeNotSent)
-		}
-		if n > 0 {
-			total, more := backend.BoundedTotal(n)
-			q.Counts[backend.Status(status)] = backend.Count{N: total, AtLeast: more}
-		}
-	}
-	oldest, err := s.oldest(ctx, queue)
-	if oldest != 0 {
-		q.Oldest = instant.Time(oldest)
-	}
-	return q, err
-}
-
-// oldest returns the earliest due time of the first ready tasks of each weight, or 0 if no task is ready.
-func (s *store) oldest(ctx context.Context, queue string) (int64, error) {
-	now := s.clock.now()
-	first := map[int]*document{}
-	take := func(x *document) {
-		if have := first[x.Weight]; have == nil || olderFirst(x, have) < 0 {
-			first[x.Weight] = x
-		}
-	}
-	overdue, err := s.overdue(ctx, queue, now)
-	if err != nil {
-		return 0, err
-	}
-	for _, x := range overdue {
-		take(x)
-	}
-	filter := readyIn(queue, now)
-	for {
-		found, err := s.find(ctx, filter, options.Find().SetSort(d{desc("weight"), asc("created"), asc("_id")}).
-			SetLimit(1).SetHint("waiting").SetProjection(m{"weight": 1, "created": 1, "due": 1}))
-		if err != nil {
-			return 0, err
-		}
-		if len(found) == 0 {
-			break
-		}
-		take(found[0])
-		filter["weight"] = m{"$lt": found[0].Weight}
-	}
-	oldest := int64(0)
-	for _, x := range first {
-		if oldest == 0 || x.Due < oldest {
-			oldest = x.Due
-		}
-	}
-	return oldest, nil
-}
+// maxOverdue is of how many due tasks of a queue that no dispatcher has found yet counts take notice.
+const maxOverdue = 1000
 
 // readyIn returns the filter for the ready tasks of a queue, except for overdue ones.
 func readyIn(queue string, now int64) m {

@@ -287,7 +287,7 @@ func (c *invocation) showMax(ctx context.Context, l admin.Limit) error {
 		return err
 	}
 	report := limitReport{Queue: l.Queue, Limits: queueOf(ctx, api, l.Queue).Limits, Workers: []af.WorkerInfo{}}
-	for q := (af.WorkerQuery{Queue: l.Queue, IP: l.IP, Limit: 1000}); ; {
+	for q := (af.WorkerQuery{Queue: l.Queue, IP: l.IP, Limit: 1000, NoWaiting: true}); ; {
 		page, err := api.Workers(ctx, q)
 		if err != nil {
 			return err

@@ -155,7 +155,7 @@ func (c *invocation) submitFailed(s admin.Submission, err error) error {
 // warnWithoutWorker prints a warning if no worker of a queue is running, because its name may be misspelled. The task
 // is stored, so what goes wrong here is no error.
 func (c *invocation) warnWithoutWorker(ctx context.Context, api admin.API, queue string) {
-	page, err := api.Workers(ctx, af.WorkerQuery{Queue: queue, Limit: 1})
+	page, err := api.Workers(ctx, af.WorkerQuery{Queue: queue, Limit: 1, NoWaiting: true})
 	if err != nil || page.Total > 0 {
 		return
 	}

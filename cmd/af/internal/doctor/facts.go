@@ -95,7 +95,7 @@ func gather(ctx context.Context, s System) *facts {
 	})
 	fail(partInstances, err)
 	f.workers, err = all(func(cursor string) ([]af.WorkerInfo, string, error) {
-		p, err := s.API.Workers(ctx, af.WorkerQuery{Limit: pageSize, Cursor: cursor})
+		p, err := s.API.Workers(ctx, af.WorkerQuery{Limit: pageSize, Cursor: cursor, NoWaiting: true})
 		return p.Workers, p.Cursor, err
 	})
 	fail(partWorkers, err)
