@@ -94,7 +94,7 @@ func TestPayloadMatchOfLargePayload(t *testing.T) {
 		t.Error("the value at the end of the path is wrong")
 	}
 	allocs := testing.AllocsPerRun(3, func() { payloadMatches(payload, path, "deep") })
-	if allocs > 10 {
+	if allocs > depth/10 { // about 10; more if a garbage collection empties the pools of encoding/json meanwhile
 		t.Errorf("%v allocations", allocs)
 	}
 }
