@@ -156,7 +156,7 @@ var arrows = []row{
 	{"runtime/backend/mongo",
 		[]string{"runtime/backend", "runtime/backend/internal/look", "runtime/backend/internal/instant", "runtime/backend/internal/connstate",
 			"runtime/backend/internal/groupcommit", "runtime/backend/internal/secret", "runtime/backend/internal/surplus"},
-		[]string{"go.mongodb.org/mongo-driver/v2"}},
+		[]string{"go.mongodb.org/mongo-driver/v2", "golang.org/x/sync"}},
 	{"runtime/backend/amqp",
 		[]string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/connstate",
 			"runtime/backend/internal/secret", "runtime/internal/signal"},

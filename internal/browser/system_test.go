@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/browser/chrome"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/admin"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -306,16 +307,14 @@ func (s *system) submit(t *testing.T, do string, opts ...af.SubmitOption) string
 // reaches waits until a task has a status.
 func (s *system) reaches(t *testing.T, id string, status af.Status) af.Task {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		task, err := s.GetTask(t.Context(), id)
-		must(t, err)
-		if task.Status == status {
-			return task
+	var task af.Task
+	testkit.Succeeds(t, "the task is "+string(status), func() (err error) {
+		if task, err = s.GetTask(t.Context(), id); err == nil && task.Status != status {
+			err = fmt.Errorf("task %s is %s: %+v", id, task.Status, task.Error)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("task %s is %s, want %s: %+v", id, task.Status, status, task.Error)
-		}
-	}
+		return err
+	})
+	return task
 }
 
 // audited fails unless the newest entries of the audit log are these, each "action target reason", the newest first.

@@ -1,7 +1,6 @@
 package mongo
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
@@ -139,26 +139,27 @@ func (s *store) Queues(ctx context.Context) ([]backend.QueueCounts, error) {
 	slices.Sort(queues)
 	counts := make([]backend.QueueCounts, len(queues))
 	numbers := make([][]int, len(queues)) // of tasks, by queue and live status
-	var reads []func() error
+	reads, reading := errgroup.WithContext(ctx)
+	reads.SetLimit(countsAtOnce)
 	for i, queue := range queues {
 		counts[i] = backend.QueueCounts{Queue: queue, Counts: map[backend.Status]backend.Count{}}
 		numbers[i] = make([]int, len(liveStatuses))
 		for j, status := range liveStatuses {
-			reads = append(reads, func() (err error) {
-				numbers[i][j], err = s.countBounded(ctx, m{"queue": queue, "status": status}, "list")
-				return s.wrapError(ctx, err, backend.OutcomeNotSent)
+			reads.Go(func() (err error) {
+				numbers[i][j], err = s.countBounded(reading, m{"queue": queue, "status": status}, "list")
+				return s.wrapError(reading, err, backend.OutcomeNotSent)
 			})
 		}
-		reads = append(reads, func() error {
-			oldest, err := s.oldest(ctx, queue)
+		reads.Go(func() error {
+			oldest, err := s.oldest(reading, queue)
 			if oldest != 0 {
 				counts[i].Oldest = instant.Time(oldest)
 			}
 			return err
 		})
 	}
-	if err := concurrently(countsAtOnce, reads); err != nil {
-		return counts, err
+	if err := reads.Wait(); err != nil {
+		return nil, err
 	}
 	for i := range counts {
 		for j, status := range liveStatuses {
@@ -168,26 +169,6 @@ func (s *store) Queues(ctx context.Context) ([]backend.QueueCounts, error) {
 		}
 	}
 	return counts, nil
-}
-
-// concurrently calls functions, at most so many at the same time, and returns the first error by their order.
-func concurrently(most int, calls []func() error) error {
-	errs := make([]error, len(calls))
-	var workers sync.WaitGroup
-	next := make(chan int)
-	for range min(most, len(calls)) {
-		workers.Go(func() {
-			for i := range next {
-				errs[i] = calls[i]()
-			}
-		})
-	}
-	for i := range calls {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	return cmp.Or(errs...)
 }
 
 // oldest returns the earliest due time of the first ready tasks of each weight, or 0 if no task is ready.
