@@ -21,6 +21,25 @@ type Log struct {
 	children map[string][]string // ids by source
 	batches  map[batchID]bool    // committed
 	births   map[string]int      // how often each id was inserted
+	atOnce   int                 // entries with the time of the last one
+}
+
+// maxAtOnce is how many operations change something at one instant before [Log.add] panics. Time does not pass while
+// processes repeat an operation without a pause, so that such a test would never end.
+const maxAtOnce = 20_000
+
+// add adds an entry. It panics with the last entries if processes spin.
+func (l *Log) add(e Entry) {
+	if n := len(l.Entries); n > 0 && l.Entries[n-1].At == e.At {
+		l.atOnce++
+	} else {
+		l.atOnce = 0
+	}
+	l.Entries = append(l.Entries, e)
+	if l.atOnce >= maxAtOnce {
+		last := Log{Entries: l.Entries[len(l.Entries)-30:]}
+		panic(fmt.Sprintf("%d operations at once, the last ones:\n%v", l.atOnce, &last))
+	}
 }
 
 // An Entry is one operation that changed something or that a check needs.
@@ -97,7 +116,7 @@ func (l *Log) note(e *edge, c call, v any, err error) {
 		for i, put := range v.([]backend.Put) {
 			if put.Err == nil {
 				n.Doc, n.Value = docs[i].Name, docs[i].Value
-				l.Entries = append(l.Entries, n)
+				l.add(n)
 			}
 		}
 		return
@@ -113,7 +132,7 @@ func (l *Log) note(e *edge, c call, v any, err error) {
 		}
 	}
 	if len(n.Changes) > 0 || len(n.Left) > 0 || n.Expires || n.Spawn.Source != "" || n.Doc != "" {
-		l.Entries = append(l.Entries, n)
+		l.add(n)
 	}
 }
 

@@ -118,14 +118,14 @@ func (h *Heartbeat) Owner() string {
 	return h.name
 }
 
-// CanClaim reports whether this process may claim tasks now.
+// CanClaim reports whether this process may claim tasks now. Otherwise it may after a heartbeat has succeeded. Tasks that
+// it claims then may run: if their contexts were cancelled at once ([Heartbeat.Holds]), it would release and claim them
+// again and again.
 func (h *Heartbeat) CanClaim() bool {
-	if _, unseen, _ := h.deadline(); unseen && !h.storeFast() {
-		return false
-	}
+	at, _, _ := h.deadline()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return time.Since(h.accepted) < h.span(h.Lease/2)
+	return time.Now().Before(at) && time.Since(h.accepted) < h.span(h.Lease/2)
 }
 
 // storeFast reports whether the store accepts heartbeats quickly. Otherwise a late heartbeat says little about its

@@ -1,9 +1,11 @@
 package heartbeat
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -67,4 +69,49 @@ func TestOwnerHasTimeForMoreHeartbeats(t *testing.T) {
 	if tries := cancelAfter(MinLease) / (Every + Timeout(MinLease)); tries < 1 {
 		t.Errorf("the shortest lease has time for %d heartbeats that hang", tries)
 	}
+}
+
+// connected is a transport that is connected since a time, or not at all if that is zero.
+type connected struct {
+	backend.Transport
+	since time.Time
+}
+
+func (c *connected) Absent(context.Context, []string) ([]string, error) { return nil, nil }
+func (c *connected) Visible() (time.Time, <-chan struct{})              { return c.since, nil }
+
+var _ backend.ConnectionChecker = (*connected)(nil)
+
+// Whatever the process claims may run, however old its last heartbeat is, and whether or not others see it. Otherwise it
+// would claim a task and release it at once, as often as the store allows.
+func TestProcessClaimsOnlyWhatMayRun(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		const step = 10 * time.Millisecond
+		for _, lease := range []time.Duration{MinLease, DefaultLease} {
+			for _, rate := range []float64{0, .98, 1.02} {
+				for _, transport := range []*connected{nil, {}, {since: time.Now()}, {since: time.Now().Add(time.Hour)}} {
+					cfg := Config{Instance: "me", Lease: lease, ClockRate: rate}
+					if transport != nil {
+						cfg.Transport = transport
+					}
+					h := New(cfg)
+					claimed := 0
+					for age := time.Duration(0); age < 2*lease; age += step {
+						h.accepted = time.Now().Add(-age)
+						if h.CanClaim() {
+							claimed++
+							if !h.Holds(h.Owner()) {
+								t.Fatalf("lease %v, clock rate %v, transport %+v: claims what may not run, %v after a heartbeat",
+									lease, rate, transport, age)
+							}
+						}
+					}
+					if claimed < int(Every/step) {
+						t.Errorf("lease %v, clock rate %v, transport %+v: claims for %v only", lease, rate, transport,
+							time.Duration(claimed)*step)
+					}
+				}
+			}
+		}
+	})
 }
