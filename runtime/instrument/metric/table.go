@@ -114,9 +114,9 @@ var table = []Metric{
 	settleDuration: {"af.settle.duration", Histogram, "s", []string{"code"}, storeSeconds,
 		"Duration of requests that write results to the store"},
 
-	jobFires: {"af.job.fires", Counter, "{fire}", []string{"job", "result"}, nil,
+	jobFires: {"af.job.fires", Counter, "{fire}", []string{"af.job", "result"}, nil,
 		"Due times of jobs; the result is fired, or why it was skipped"},
-	jobLag: {"af.job.lag", Histogram, "s", []string{"job"}, taskSeconds,
+	jobLag: {"af.job.lag", Histogram, "s", []string{"af.job"}, taskSeconds,
 		"Time from the due time of a job until its task was submitted"},
 
 	instancesExpired: {"af.instances.expired", Counter, "{instance}", nil, nil,

@@ -75,7 +75,8 @@ func quoted(names []string) string {
 // Names, units and attributes are those of OpenTelemetry, and fit Prometheus.
 func TestTableIsWellFormed(t *testing.T) {
 	name, unit := regexp.MustCompile(`^(rpc|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
-	allowed := []string{"queue", "job", "status", "outcome", "result", "code", "condition", "mode",
+	// Not job and instance: Prometheus has labels of these names for the program that it scrapes.
+	allowed := []string{"queue", "af.job", "status", "outcome", "result", "code", "condition", "mode",
 		"rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
 	seen := map[string]bool{}
 	for i, m := range table {
