@@ -204,6 +204,7 @@ var arrows = []row{
 	{"internal/wordlist", nil, nil},
 	{"internal/workload", []string{"runtime"}, nil},
 	{"internal/dependencies", nil, []string{"golang.org/x/mod"}},
+	{"internal/deploy", []string{"runtime/instrument/metric"}, nil},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 
