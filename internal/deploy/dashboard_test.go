@@ -12,39 +12,46 @@ import (
 	"github.com/afgen/afgen/runtime/instrument/metric"
 )
 
-var update = flag.Bool("update", false, "write deploy/grafana/afgen.json")
+var update = flag.Bool("update", false, "write the generated files in deploy")
 
 const file = "../../deploy/grafana/afgen.json"
 
 // The file has the dashboard of the table of metrics.
-func TestFileIsCurrent(t *testing.T) {
+func TestDashboardIsCurrent(t *testing.T) {
 	want, err := Dashboard()
 	if err != nil {
 		t.Fatal(err)
 	}
+	current(t, file, want)
+}
+
+// current checks a generated file, or writes it.
+func current(t *testing.T, file string, want []byte) {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(file, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
+	if got := read(t, file); string(got) != string(want) {
 		t.Errorf("%s is not current: go test ./internal/deploy -update", file)
 	}
 }
 
-// readDashboard returns the dashboard as Grafana reads it.
-func readDashboard(t *testing.T) dashboardJSON {
+func read(t *testing.T, file string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+// readDashboard returns the dashboard as Grafana reads it.
+func readDashboard(t *testing.T) dashboardJSON {
+	t.Helper()
 	var d dashboardJSON
-	if err := json.Unmarshal(text, &d); err != nil {
+	if err := json.Unmarshal(read(t, file), &d); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -115,12 +122,8 @@ func TestUnitsAreThoseOfTheTable(t *testing.T) {
 
 // The variables of the dashboard are declared, and used.
 func TestVariablesAreDeclared(t *testing.T) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	used := map[string]bool{}
-	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`\$\{?(\w+)`).FindAllStringSubmatch(string(read(t, file)), -1) {
 		used[m[1]] = true
 	}
 	declared := map[string]bool{"__rate_interval": true, "__range": true, "__all": true} // Grafana's own

@@ -118,6 +118,9 @@ func selector(m metric.Metric, where string) string {
 	if slices.Contains(m.Attributes, "queue") {
 		conditions = append(conditions, `queue=~"$queue"`)
 	}
+	if slices.Contains(m.Attributes, "rpc.system.name") { // other instrumentation has calls of the same name
+		conditions = append(conditions, `rpc_system_name="`+metric.System+`"`)
+	}
 	if where != "" {
 		conditions = append(conditions, where)
 	}
