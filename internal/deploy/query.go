@@ -95,8 +95,8 @@ func (q query) expression() (string, error) {
 		part, whole := sum(events, q.where, "rate", interval, by...), sum(events, q.per, "rate", interval, by...)
 		return fmt.Sprintf("(%s or 0 * %s) / %s", part, whole, whole), nil
 	case mean:
-		return sum(name+"_sum", q.where, "rate", interval, by...) + " / " + sum(events, q.where, "rate", interval, by...),
-			nil
+		values := sum(name+"_sum", q.where, "rate", interval, by...)
+		return values + " / " + sum(events, q.where, "rate", interval, by...), nil
 	case quantile:
 		return fmt.Sprintf("histogram_quantile($quantile, %s)",
 			sum(name+"_bucket", q.where, "rate", interval, append(by, "le")...)), nil
