@@ -1,6 +1,6 @@
 // Package metric has the metrics of an App: one table of names, units, attributes and buckets, and how values are
-// obtained. It is for packages that export metrics, such as afotel of github.com/afgen/afgen/otel; programs use these.
-// docs/metrics.md is generated from the table.
+// obtained. It is for packages that export metrics, such as afotel of github.com/afgen/afgen/otel and
+// metrics of github.com/afgen/afgen/metrics; programs use these. docs/metrics.md is generated from the table.
 //
 // A [Recorder] is an instrument: it turns the operations and events of an App into values of counters and histograms.
 // [Gauges] reads the gauges when they are collected. Both pass values to the exporting package:
