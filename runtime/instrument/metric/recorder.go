@@ -232,7 +232,8 @@ func (r *Recorder) add(metric int, key, named labels) Series {
 
 // unbounded reports whether the values of an attribute are chosen by programs.
 func unbounded(attribute string) bool {
-	return attribute == "queue" || attribute == "af.job" || attribute == "rpc.method"
+	return attribute == "queue" || attribute == "af.job" || attribute == "rpc.method" ||
+		attribute == "messaging.destination.name"
 }
 
 // valid returns a name without invalid UTF-8, for which exporters would refuse everything that they send with it.
