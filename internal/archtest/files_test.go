@@ -44,6 +44,7 @@ func TestModulesRequireOnlyTheirOwnExporters(t *testing.T) {
 	const otel, prometheus = "go.opentelemetry.io", "prometheus/client_golang"
 	for file, want := range map[string][]string{
 		"go.mod": nil, "go.sum": nil, "otel/go.mod": {otel}, "metrics/go.mod": {prometheus},
+		"otel/examples/go.mod": {otel, prometheus},
 	} {
 		text := read(t, file)
 		for _, module := range []string{otel, prometheus} {
