@@ -130,6 +130,23 @@ var rows = []row{
 		{"Lag of jobs", "Time from the due time of a job until its task was submitted.", lines, 12,
 			[]query{{metric: "af.job.lag", show: quantile, by: []string{"af.job"}}}, nil, nil},
 	}},
+	{"Raw messages", []panel{
+		{"Sent", "Raw messages sent per second.", lines, 8, []query{
+			{metric: "messaging.client.operation.duration", show: rate, by: []string{"messaging.destination.name"}},
+		}, nil, nil},
+		{"Duration of sending", "Until the message is stored.", lines, 8, []query{
+			{metric: "messaging.client.operation.duration", show: quantile, by: []string{"messaging.destination.name"}},
+		}, nil, nil},
+		{"Duration of handlers", "Duration of the handlers of raw messages.", lines, 8, []query{
+			{metric: "messaging.process.duration", show: quantile, by: []string{"messaging.destination.name"}},
+		}, nil, nil},
+		{"Deliveries", "Deliveries to handlers per second. A message has several if its handler fails.", lines, 8,
+			[]query{{metric: "af.message.attempts", show: rate, by: []string{"queue", "outcome"}}}, nil, nil},
+		{"Redelivered", "Deliveries per second after the first one of a message.", lines, 8,
+			[]query{{metric: "af.message.redelivered", show: rate, by: []string{"queue"}}}, nil, nil},
+		{"Dead messages", "Messages moved to the dead-letter queue in each interval.", lines, 8,
+			[]query{{metric: "af.message.dead", show: each, by: []string{"queue", "reason"}}}, nil, nil},
+	}},
 	{"Store and instances", []panel{
 		{"Duration of claims", "Requests for tasks to the store, with their retries.", lines, 8,
 			[]query{{metric: "af.claim.duration", show: quantile, by: []string{"queue"}}}, nil, nil},

@@ -115,11 +115,13 @@ func grouped(by []string) string {
 // selector returns the conditions on the labels of a metric: those of the variables of the dashboard, and where.
 func selector(m metric.Metric, where string) string {
 	conditions := []string{`namespace=~"$namespace"`, `job=~"$job"`, `instance=~"$instance"`}
-	if slices.Contains(m.Attributes, "queue") {
-		conditions = append(conditions, `queue=~"$queue"`)
-	}
-	if slices.Contains(m.Attributes, "rpc.system.name") { // other instrumentation has calls of the same name
-		conditions = append(conditions, `rpc_system_name="`+metric.System+`"`)
+	for _, a := range m.Attributes {
+		switch {
+		case a == "queue" && !strings.HasPrefix(m.Name, "af.message."): // the variable has the queues of tasks
+			conditions = append(conditions, `queue=~"$queue"`)
+		case a == "rpc.system.name", a == "messaging.system": // other instrumentation has metrics of the same name
+			conditions = append(conditions, label(a)+`="`+metric.System+`"`)
+		}
 	}
 	if where != "" {
 		conditions = append(conditions, where)

@@ -162,10 +162,11 @@ func tiers() map[string]tier {
 	pages := step{name: "browser", dir: "internal/browser", flags: []string{"-p=1"}}
 	otel := step{name: "OpenTelemetry", dir: "otel", race: true, flags: []string{"-p=1"}, nice: true}
 	traces := step{name: "OpenTelemetry", dir: "otel/examples", race: true, flags: []string{"-p=1"}, nice: true}
+	queries := step{name: "queries", dir: "internal/scrape", race: true, flags: []string{"-p=1"}, nice: true}
 	prometheus := step{name: "Prometheus", dir: "metrics", race: true, flags: []string{"-p=1"}, nice: true}
 	inParallel, alone := together("servers")
 	suites := append(adapters("servers"), length, lane{inParallel})
-	suites[0] = append(suites[0], otel, traces, prometheus)
+	suites[0] = append(suites[0], otel, traces, prometheus, queries)
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }
 
 	return map[string]tier{
