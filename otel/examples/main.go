@@ -9,6 +9,9 @@
 //
 //	go run . -listen=                # only works
 //	go run . -work=false             # only answers requests
+//
+// With -config they share the servers that a config.yaml selects. deploy/compose runs it so, with a collector, Jaeger,
+// Prometheus and Grafana.
 package main
 
 import (
@@ -30,39 +33,59 @@ import (
 	"github.com/afgen/afgen/otel/examples/gallery"
 	"github.com/afgen/afgen/otel/examples/telemetry"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/auto"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/httpstatus"
 )
 
 func main() {
 	file := flag.String("file", ".af/af.db", "`file` with calls and tasks, shared by all processes")
+	config := flag.String("config", "", "config.yaml that selects the backend, instead of -file")
 	listen := flag.String("listen", "127.0.0.1:8080", "`address` for HTTP; empty for a process that only works")
 	work := flag.Bool("work", true, "run the service, the workers and the job")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *file, *listen, *work); err != nil {
+	open := func(options ...af.AppOption) (*af.App, error) {
+		return af.Open(ctx, embedded.File(*file), options...)
+	}
+	if *config != "" {
+		open = func(options ...af.AppOption) (*af.App, error) { return configured(ctx, *config, options) }
+	}
+	if err := run(ctx, open, *listen, *work); err != nil {
 		fmt.Fprintln(os.Stderr, "gallery:", err)
 		os.Exit(1)
 	}
 }
 
+// configured opens an App on the backend that a config.yaml selects.
+func configured(ctx context.Context, file string, options []af.AppOption) (*af.App, error) {
+	cfg, err := auto.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	return af.Open(ctx, auto.From(cfg), append(auto.Options(cfg), options...)...)
+}
+
 // run sets up OpenTelemetry first and shuts it down last.
-func run(ctx context.Context, file, listen string, work bool) error {
+func run(ctx context.Context, open opener, listen string, work bool) error {
 	shutdown, err := telemetry.Setup(ctx, "gallery")
 	if err != nil {
 		return err
 	}
 	defer shutdown(context.WithoutCancel(ctx))
-	return serve(ctx, file, listen, work)
+	return serve(ctx, open, listen, work)
 }
 
-func serve(ctx context.Context, file, listen string, work bool) error {
+// An opener opens the App with options.
+type opener func(options ...af.AppOption) (*af.App, error)
+
+func serve(ctx context.Context, open opener, listen string, work bool) error {
 	observed, err := afotel.New()
 	if err != nil {
 		return err
 	}
-	app, err := af.Open(ctx, embedded.File(file), af.Instrument(observed))
+	app, err := open(af.Instrument(observed))
 	if err != nil {
 		return err
 	}
