@@ -91,6 +91,16 @@ func TestComposeRunsThePrograms(t *testing.T) {
 		}
 		checkConfig(t, compose+"config.yaml", variables)
 	}
+	program := string(read(t, root+"/otel/examples/main.go"))
+	for _, name := range []string{"web", "work"} {
+		for _, argument := range c.Services[name].Command {
+			option, isOption := strings.CutPrefix(argument, "-")
+			option, _, _ = strings.Cut(option, "=")
+			if isOption && !strings.Contains(program, `("`+option+`", `) {
+				t.Errorf("%s has the option %s, which the program has not", name, argument)
+			}
+		}
+	}
 	file := c.Services["web"].Build
 	if _, err := os.Stat(filepath.Join(compose, file.Context, file.Dockerfile)); err != nil {
 		t.Error(err)
