@@ -120,7 +120,7 @@ type watched struct{ app *af.App }
 
 var (
 	watchedWorker = af.Worker{Name: "watched", Type: "Watched", Max: 1}
-	idleWorker    = af.Worker{Name: "idle", Type: "Idle", Max: 1} // nobody runs it
+	idleWorker    = af.Worker{Name: "idle", Type: "Idle", Max: 1} // runs nowhere
 	readMethod    = af.Method[string, string]{Service: "reader", Name: "Read", Timeout: 10 * time.Second}
 )
 
@@ -148,7 +148,8 @@ type reader struct{ app *af.App }
 func TestCommandsHaveTheSpansOfOperations(t *testing.T) {
 	rec := &recorder.Recorder{}
 	s := &seen{rec: rec, commands: map[string][]string{}}
-	app := apptest.Open(t, servers.From(configured(t), s.options()...), af.Instrument(rec), af.Logger(slog.New(slog.DiscardHandler)))
+	app := apptest.Open(t, servers.From(configured(t), s.options()...), af.Instrument(rec),
+		af.Logger(slog.New(slog.DiscardHandler)))
 	w := &watched{app}
 	af.RegisterVoidWorker(app, watchedWorker, w)
 	af.RegisterService(app, af.Service{Name: "reader", Type: "Reader", Concurrency: 1}, &reader{app},

@@ -76,6 +76,7 @@ func quoted(names []string) string {
 func TestTableIsWellFormed(t *testing.T) {
 	name, unit := regexp.MustCompile(`^(rpc|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
 	allowed := []string{"queue", "job", "status", "outcome", "result", "code", "condition", "mode",
+		"port", "op",
 		"rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
 	seen := map[string]bool{}
 	for i, m := range table {

@@ -106,7 +106,7 @@ func (p *pool) observeClaim(begun time.Time, tasks int, err error) {
 }
 
 // within returns ctx with the values of the attempt, such as its span, for a request that writes only its result. One
-// that writes several belongs to none of them.
+// that writes several has no attempt's.
 func (b *settlement) within(ctx context.Context) context.Context {
 	if a, ok := b.claim.(*attempt); ok && a.ctx != nil {
 		return ctxvalues.From(ctx, a.ctx)
