@@ -160,6 +160,11 @@ var rows = []row{
 		{"Unwritten results by instance", "An instance with more than 2,000 claims no tasks until they are written.",
 			lines, 8,
 			[]query{{metric: "af.settle.backlog", show: largest, by: []string{"job", "instance"}}}, nil, nil},
+		{"Requests to the backend", "Per second, by the port and its operation. On servers, store and docs are MongoDB, " +
+			"transport is RabbitMQ, coordinator is Redis.", lines, 8,
+			[]query{{metric: "af.backend.op.duration", show: rate, by: []string{"port", "op"}}}, nil, nil},
+		{"Duration of requests", "By the port of the backend and its operation. The variable quantile applies.", lines, 8,
+			[]query{{metric: "af.backend.op.duration", show: quantile, by: []string{"port", "op"}}}, nil, nil},
 		{"Expired instances", "Instances declared dead, in the range of the dashboard.", number, 8,
 			[]query{{metric: "af.instances.expired", show: count}}, okIfZero, nil},
 	}},

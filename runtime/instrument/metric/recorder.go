@@ -14,8 +14,9 @@
 //
 // # Cardinality
 //
-// Attributes are names of queues, methods and jobs, statuses, outcomes and codes: never ids, addresses or texts. Of
-// each metric there are at most [MaxSeries] series. Further names of queues, methods and jobs are replaced by [Other].
+// Attributes are names of queues, methods, jobs and operations of the backend, statuses, outcomes and codes: never ids,
+// addresses or texts. Of each metric there are at most [MaxSeries] series. Further names of queues, methods and jobs are
+// replaced by [Other].
 package metric
 
 import (
@@ -148,6 +149,8 @@ func (r *Recorder) Observe(e instrument.Event) {
 		}
 	case instrument.Settled:
 		r.record(ctx, settleDuration, seconds, labels{code})
+	case instrument.Requested:
+		r.record(ctx, opDuration, seconds, labels{e.Port, e.Op, code})
 	}
 }
 

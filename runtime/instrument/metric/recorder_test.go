@@ -79,6 +79,8 @@ func TestRecorderCounts(t *testing.T) {
 		{Kind: instrument.Claimed, Queue: "q", Tasks: 5, Duration: time.Second},
 		{Kind: instrument.Claimed, Queue: "q", Code: backend.ErrUnavailable, Duration: time.Second},
 		{Kind: instrument.Settled, Tasks: 5, Duration: time.Second},
+		{Kind: instrument.Requested, Port: "store", Op: "get", Duration: time.Second},
+		{Kind: instrument.Requested, Port: "docs", Op: "get", Code: backend.ErrNotFound, Duration: time.Second},
 		{Kind: instrument.ModeEntered, Mode: "store-down", Cause: "127.0.0.1"},
 	} {
 		r.Observe(e)
@@ -126,6 +128,8 @@ func TestRecorderCounts(t *testing.T) {
 		"af.message.redelivered m":                                     3,
 		"af.message.dead m permanent":                                  1,
 		"af.message.dead m crash":                                      1,
+		"af.backend.op.duration store get":                             1,
+		"af.backend.op.duration docs get not_found":                    1,
 	}
 	if !maps.Equal(v.sums, want) {
 		for _, name := range slices.Sorted(maps.Keys(v.sums)) {
@@ -193,9 +197,12 @@ func TestRecorderAllocatesLittle(t *testing.T) {
 		"submit":  func() { do(r.Submit, instrument.Start{Queue: "q"}, instrument.End{Stored: 1}) },
 		"attempt": func() { do(r.Attempt, instrument.Start{Queue: "q"}, instrument.End{Attempt: "success"}) },
 		"claimed": func() { r.Observe(instrument.Event{Kind: instrument.Claimed, Queue: "q"}) },
+		"requested": func() {
+			r.Observe(instrument.Event{Kind: instrument.Requested, Port: "store", Op: "get"})
+		},
 	} {
 		most := 1.0 // the function that ends it
-		if name == "claimed" {
+		if name == "claimed" || name == "requested" {
 			most = 0
 		}
 		if n := testing.AllocsPerRun(100, operation); n > most {

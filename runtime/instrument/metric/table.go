@@ -71,6 +71,7 @@ const (
 	claimDuration
 	claimTasks
 	settleDuration
+	opDuration
 	jobFires
 	jobLag
 	instancesExpired
@@ -122,6 +123,8 @@ var table = []Metric{
 		"Tasks that a request to the store returned"},
 	settleDuration: {"af.settle.duration", Histogram, "s", []string{"code"}, storeSeconds,
 		"Duration of requests that write results to the store"},
+	opDuration: {"af.backend.op.duration", Histogram, "s", []string{"port", "op", "code"}, storeSeconds,
+		"Duration of requests to the backend, by its port and the port's operation"},
 
 	jobFires: {"af.job.fires", Counter, "{fire}", []string{"af.job", "result"}, nil,
 		"Due times of jobs; the result is fired, or why it was skipped"},
