@@ -81,7 +81,11 @@ lint:
 	@$(GO) vet -tags long ./internal/devstack/... ./runtime/backend/...
 	@cd bench && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
 	@cd internal/browser && $(GO) vet ./... && $(GO) tool -modfile=../../go.mod staticcheck ./... && $(GO) mod tidy -diff
+	@cd internal/scrape && $(GO) vet ./... && $(GO) tool -modfile=../../go.mod staticcheck ./... && $(GO) mod tidy -diff
+	@cd metrics && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
 	@cd otel && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
+	@cd otel/examples && $(GO) vet ./... && $(GO) tool -modfile=../../go.mod staticcheck ./... && $(GO) mod tidy -diff && \
+	  $(GO) tool afgen check ./...
 
 bench:
 	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/... ./examples/...
@@ -108,6 +112,7 @@ dependencies:
 
 generate:
 	@$(GO) generate ./...
+	@cd otel/examples && $(GO) generate ./...
 
 # The system on the pictures, and its time, are fixed. Fonts are those of this machine.
 screenshots:

@@ -67,6 +67,9 @@ func (f *fixture) activity(client *af.App, n int) {
 		}
 		_, end := f.Attempt(ctx, instrument.Start{Queue: resize.Name, Task: id})
 		end(instrument.End{Attempt: af.AttemptFailed, Code: af.ErrDeadlineExceeded, Abandoned: true})
+		f.must(client.Send(ctx, "orders", id))
+		_, end = f.Message(ctx, instrument.Start{Queue: "orders", Receive: true, Attempt: 2})
+		end(instrument.End{Code: af.ErrNotFound, Dead: af.DeadPermanent})
 	}
 }
 
@@ -121,11 +124,14 @@ func kind(m metricdata.Metrics) string {
 func (f *fixture) checkAttributes(m metric.Metric, set attribute.Set) {
 	f.Helper()
 	known := []string{resize.Name, "nightly", "afgen", "orders/Get", "ok", "success", "failed", "waiting", "pending",
-		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown"}
+		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown", "orders", "send",
+		"process", "permanent"}
 	for _, a := range set.ToSlice() {
 		v := a.Value.AsString()
-		if !slices.Contains(m.Attributes, string(a.Key)) || !slices.Contains(known, v) &&
-			a.Key != "condition" && a.Key != "mode" || strings.ContainsAny(v, ":/") && a.Key != "rpc.method" {
+		if !slices.Contains(m.Attributes, string(a.Key)) ||
+			!slices.Contains(known, v) &&
+				!slices.Contains([]attribute.Key{"condition", "mode", "port", "op"}, a.Key) ||
+			strings.ContainsAny(v, ":/") && a.Key != "rpc.method" {
 			f.Errorf("%s has the attribute %s=%s", m.Name, a.Key, v)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/serve"
 	"github.com/afgen/afgen/runtime/internal/submit"
 	"github.com/afgen/afgen/runtime/internal/tasks"
+	"github.com/afgen/afgen/runtime/internal/timing"
 )
 
 // A Backend connects an [App] to other processes and stores its tasks. The packages below runtime/backend each create
@@ -138,7 +139,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		}
 		return nil, err
 	}
-	a.ports, a.sender = ports, a.newSender(ports)
+	a.ports, a.sender = timing.Ports(ports, a.hooks), a.newSender(ports)
 	if ports.Store != nil {
 		a.core = newCore(a)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/limits"
 	"github.com/afgen/afgen/runtime/internal/livelog"
+	"github.com/afgen/afgen/runtime/internal/overview"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/registry"
@@ -51,6 +52,8 @@ type core struct {
 	versions *registry.Versions // nil in a child process
 	nodes    *presence.Nodes
 	limits   *limits.Store
+	overview *overview.Source
+	shared   *overview.Shared
 	retries  *resubmit.Retrier
 	finals   finals.Cache
 	children *isolate.Children // nil in a child process
@@ -103,6 +106,10 @@ func (c *core) finishNew() {
 	})
 	c.jobs, c.sched = jobs.New(jobsConfig(c), jobsTasks{c})
 	c.limits = newLimits(c)
+	c.overview = &overview.Source{
+		Store: c.store, Docs: c.ports.Docs, Requests: c.requests, Limits: c.limits.All, Present: c.presentInstances,
+	}
+	c.shared = overview.NewShared(c.overview)
 	c.retries = &resubmit.Retrier{
 		Store: c.store, Requests: c.requests, Client: c.client, Jobs: c.jobs, Log: c.log, PollEverywhere: c.pollEverywhere,
 	}

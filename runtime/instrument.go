@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"slices"
-
 	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/lifecycle"
 )
@@ -17,12 +15,11 @@ type NoInstrument = instrument.NoInstrument
 // what they see. The first one is called first, and at the end of an operation last. Nil ones have no effect. Programs
 // whose workers have isolation=process give the option in the child processes, too.
 func Instrument(all ...Instrumentation) AppOption {
-	return func(s *settings) {
-		s.instruments = append(s.instruments, slices.DeleteFunc(slices.Clone(all), func(i Instrumentation) bool {
-			return i == nil
-		})...)
-	}
+	return func(s *settings) { s.instruments = append(s.instruments, all...) }
 }
+
+// Instruments returns the instruments of the App in their order, such as for a package that exports what they have seen.
+func (a *App) Instruments() []Instrumentation { return a.hooks.All() }
 
 // Load returns how busy the App is. It is empty before [App.Start] has returned, and never blocks.
 func (a *App) Load() instrument.Load {

@@ -15,8 +15,7 @@ func jobsConfig(c *core) jobs.Config {
 	return jobs.Config{
 		Docs: c.ports.Docs, Coordinator: c.ports.Coordinator, Backend: c.ports.Name,
 		Instance: c.app.instance.ID, Idle: c.app.settings.idle,
-		Context: c.ctx, Requests: c.requests, Bus: c.bus, Log: c.log, NewID: c.app.NewID,
-		Hooks:       c.app.hooks,
+		Context: c.ctx, Requests: c.requests, Bus: c.bus, Log: c.log, NewID: c.app.NewID, Hooks: c.app.hooks,
 		Unavailable: func(message string, err error) { c.client.LogUnavailable(c.ctx, message, err) },
 		Available:   func(message string, err error) { c.log.Log(c.ctx, c.client.LevelOf(err, slog.LevelInfo), message) },
 	}

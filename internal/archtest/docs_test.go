@@ -16,7 +16,7 @@ func TestDocumentsMentionExistingNames(t *testing.T) {
 	packages := map[string]string{
 		"af": "runtime", "executor": "runtime/executor", "timefmt": "runtime/timefmt", "snowflake": "runtime/snowflake",
 		"logs": "runtime/logs", "health": "runtime/health", "instrument": "runtime/instrument",
-		"afotel":     "otel",
+		"afotel": "otel", "metrics": "metrics",
 		"httpstatus": "runtime/httpstatus", "aftest": "runtime/aftest", "memory": "runtime/backend/memory",
 		"embedded": "runtime/backend/embedded", "servers": "runtime/backend/servers", "auto": "runtime/backend/auto",
 	}

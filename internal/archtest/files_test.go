@@ -38,15 +38,19 @@ func TestPackageRuntimeHasOnlyTheAPI(t *testing.T) {
 	}
 }
 
-// OpenTelemetry is a dependency of the nested module otel only, so that programs without it do not get its versions.
-func TestModuleDoesNotRequireOpenTelemetry(t *testing.T) {
-	for file, want := range map[string]bool{"go.mod": false, "go.sum": false, "otel/go.mod": true} {
-		text, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Contains(string(text), "go.opentelemetry.io"); got != want {
-			t.Errorf("%s mentions OpenTelemetry: %v, want %v", file, got, want)
+// OpenTelemetry and Prometheus are dependencies of the nested modules otel and metrics only, so that programs without
+// them do not get their versions.
+func TestModulesRequireOnlyTheirOwnExporters(t *testing.T) {
+	const otel, prometheus = "go.opentelemetry.io", "prometheus/client_golang"
+	for file, want := range map[string][]string{
+		"go.mod": nil, "go.sum": nil, "otel/go.mod": {otel}, "metrics/go.mod": {prometheus},
+		"otel/examples/go.mod": {otel, prometheus},
+	} {
+		text := read(t, file)
+		for _, module := range []string{otel, prometheus} {
+			if got := strings.Contains(text, module); got != slices.Contains(want, module) {
+				t.Errorf("%s mentions %s: %v", file, module, got)
+			}
 		}
 	}
 }

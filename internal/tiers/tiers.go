@@ -161,9 +161,13 @@ func tiers() map[string]tier {
 	// Its Apps have no more threads than those of other tests, which the race detector checks.
 	pages := step{name: "browser", dir: "internal/browser", flags: []string{"-p=1"}}
 	otel := step{name: "OpenTelemetry", dir: "otel", race: true, flags: []string{"-p=1"}, nice: true}
+	traces := step{name: "OpenTelemetry", dir: "otel/examples", race: true, flags: []string{"-p=1"}, nice: true}
+	// The go command does not notice that files outside of a module have changed, so its cached result may be wrong.
+	queries := step{name: "queries", dir: "internal/scrape", race: true, flags: []string{"-p=1", "-count=1"}, nice: true}
+	prometheus := step{name: "Prometheus", dir: "metrics", race: true, flags: []string{"-p=1"}, nice: true}
 	inParallel, alone := together("servers")
 	suites := append(adapters("servers"), length, lane{inParallel})
-	suites[0] = append(suites[0], otel)
+	suites[0] = append(suites[0], otel, traces, prometheus, queries)
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }
 
 	return map[string]tier{

@@ -59,6 +59,12 @@ const (
 	//
 	// Tasks (results in the request), Backlog, Code (if it failed), Duration (of the request).
 	Settled Kind = "settled"
+
+	// Requested: a request to the store, the transport or the coordinator has ended: in the whole, with the tries of the
+	// driver, and once for each try of the App. Those of child processes are observed by their parent.
+	//
+	// Port, Op, Code (if it failed), Duration.
+	Requested Kind = "requested"
 )
 
 // An Event is something that has happened. Fields that its [Kind] does not name are zero.
@@ -79,6 +85,9 @@ type Event struct {
 	Tasks    int
 	Backlog  int           // results that are not written, including those of the event
 	Duration time.Duration // not negative
+
+	Port string // store, docs, transport or coordinator
+	Op   string // the port's operation: one of about fifty, such as insert or put_if
 
 	Mode      string // such as rabbitmq-down
 	Condition string // the name of the condition, such as rabbitmq

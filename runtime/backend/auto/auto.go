@@ -44,20 +44,20 @@ func Load(path string) (config.Config, error) {
 }
 
 // From returns the backend that cfg selects. The sections tasks, workers and logger of cfg apply to the Apps that are
-// opened on it. Errors in cfg are reported when the backend is opened.
-func From(cfg config.Config) af.Backend {
+// opened on it. opts apply if it selects the three servers. Errors in cfg are reported when the backend is opened.
+func From(cfg config.Config, opts ...servers.Option) af.Backend {
 	kind, err := cfg.Backend()
 	switch {
 	case err != nil:
 		return refused{backend.Errorf(backend.ErrInvalidArgument, "%w", err)}
 	case kind == config.BackendServers:
-		return servers.From(cfg)
+		return servers.From(cfg, opts...)
 	}
-	var opts []embedded.Option
+	var file []embedded.Option
 	if cfg.Embedded.Durability == config.DurabilityFull {
-		opts = append(opts, embedded.FullSync())
+		file = append(file, embedded.FullSync())
 	}
-	return configured{embedded.File(cfg.Embedded.Path, opts...), appsettings.From(cfg)}
+	return configured{embedded.File(cfg.Embedded.Path, file...), appsettings.From(cfg)}
 }
 
 // configured is a backend that passes the settings of a configuration to its Apps.

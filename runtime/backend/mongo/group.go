@@ -100,8 +100,7 @@ func (c *Client) insertInGroup(ctx context.Context, list []*document) (refused [
 	return result.refused, nil
 }
 
-// commitInserts inserts the documents of one or several calls with one command. If ctx is that of a call, it has an
-// operation and is guarded.
+// commitInserts inserts the documents of one or several calls with one command. If ctx is that of a call, it is guarded.
 func (c *Client) commitInserts(ctx context.Context, calls [][]*document) []inserted {
 	results := make([]inserted, len(calls))
 	list := calls[0]
@@ -109,7 +108,7 @@ func (c *Client) commitInserts(ctx context.Context, calls [][]*document) []inser
 		list = slices.Concat(calls...)
 	}
 	var err error
-	if ctx.Value(operationKey{}) == nil {
+	if groupcommit.Queued(ctx) {
 		var done context.CancelFunc
 		ctx, done, err = c.conn.Guard(ctx)
 		defer done()

@@ -28,7 +28,8 @@
 //
 // Small inserts that meet in a process share a command (group.go). A call that finds a free slot sends its own tasks
 // at once, with its own context. Calls that arrive while both slots are taken form the next command, which has a
-// context of its own. Each call resolves conflicts with existing tasks by itself.
+// context of its own: with the values of the call if there is only one, and else with none, so that a monitor attributes
+// a shared command to no caller. Each call resolves conflicts with existing tasks by itself.
 //
 // # Subtasks
 //
@@ -84,8 +85,12 @@ type Config struct {
 	// ErrPermissionDenied.
 	Observer bool
 
-	Logger  *slog.Logger          // nil discards messages
-	Monitor *event.CommandMonitor // receives all commands, for tests
+	Logger *slog.Logger // nil discards messages
+	// Monitor receives all commands, with the contexts of the operations that send them: the values of the caller's
+	// context, except for what is sent in the background or for several callers. PoolMonitor receives what happens to
+	// connections. They are called on the goroutines of operations, and must not block. nil means none.
+	Monitor     *event.CommandMonitor
+	PoolMonitor *event.PoolMonitor
 
 	slowGroup time.Duration // 0 means slowGroup; set by tests
 }
@@ -165,7 +170,7 @@ func New(c Config) (*Client, error) {
 	}
 	o.SetServerSelectionTimeout(c.Patience).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary()).
 		SetWriteConcern(durable).
-		SetAppName(c.AppName).SetMonitor(c.Monitor)
+		SetAppName(c.AppName).SetMonitor(c.Monitor).SetPoolMonitor(c.PoolMonitor)
 	if c.TLS != nil {
 		o.SetTLSConfig(c.TLS)
 	}

@@ -35,6 +35,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -60,6 +61,10 @@ type Config struct {
 	DialTimeout time.Duration
 	Prefix      string       // of all keys and channels; default "af:"
 	Logger      *slog.Logger // nil discards messages
+	// Instrument is called with the driver's client before that connects, to add hooks; an error of it is that of Open. A
+	// hook gets the context of the operation that sends a command, with the values of the caller's context, except for
+	// what is sent in the background. It must not block or replace commands. Subscriptions pass only hooks for dialing.
+	Instrument func(*redis.Client) error
 }
 
 // presenceTTL is how long an Announce is valid.
@@ -97,7 +102,7 @@ func Dial(ctx context.Context, c Config) (*Coordinator, error) {
 }
 
 // Open is like Dial, but doesn't wait for the server. The Coordinator is usable once the server is. It fails only if c
-// is invalid.
+// is invalid or c.Instrument fails.
 func Open(c Config) (*Coordinator, error) {
 	o := &redis.Options{Addr: c.Addr, DB: c.DB, Username: c.Username, Password: c.Password}
 	if c.URI != "" {
@@ -117,8 +122,14 @@ func Open(c Config) (*Coordinator, error) {
 	}
 	o.ContextTimeoutEnabled = true
 	o.MaxRetries, o.DialerRetries = -1, 1 // callers decide whether to retry
+	client := redis.NewClient(o)
+	if c.Instrument != nil {
+		if err := c.Instrument(client); err != nil {
+			return nil, errors.Join(fmt.Errorf("instrumenting the client: %w", backend.AsError(err)), client.Close())
+		}
+	}
 	co := &Coordinator{
-		client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{},
+		client: client, prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{},
 		conn: connstate.New(), probe: signal.New(),
 	}
 	if co.prefix == "" {

@@ -37,6 +37,7 @@ func (b *Backend) mongoConfig(env backend.Env) (mongo.Config, error) {
 	return mongo.Config{
 		URI: uri, Address: address, Database: c.DB, AppName: "afgen " + env.Instance.ID, TLS: secure, MaxPool: c.MaxPool,
 		ConnectTimeout: c.ConnectTimeout, Logger: env.Logger, Observer: env.Observer,
+		Monitor: b.options.commandMonitor(), PoolMonitor: b.options.poolMonitor(),
 	}, nil
 }
 
@@ -60,7 +61,8 @@ func (b *Backend) redisConfig(env backend.Env) (redis.Config, error) {
 	return redis.Config{
 		URI: c.URI.Reveal(), Addr: net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), DB: c.DB, Username: c.Username,
 		Password: c.Password.Reveal(), TLS: secure, PoolSize: c.PoolSize, DialTimeout: c.DialTimeout, Logger: env.Logger,
-		Prefix: "af:" + b.config.MongoDB.DB + ":", // shared by the programs that share the database
+		Prefix:     "af:" + b.config.MongoDB.DB + ":", // shared by the programs that share the database
+		Instrument: b.options.instrumentRedis,
 	}, err
 }
 

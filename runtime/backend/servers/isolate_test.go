@@ -47,8 +47,8 @@ func (w *isolated) Run(ctx context.Context, depth int) (whereabouts, error) {
 }
 
 // isolatedMain is the main function of the test's process and of its children.
-func isolatedMain(ctx context.Context, b af.Backend) (*af.App, error) {
-	app, err := af.Open(ctx, b)
+func isolatedMain(ctx context.Context, b af.Backend, opts ...af.AppOption) (*af.App, error) {
+	app, err := af.Open(ctx, b, opts...)
 	if err != nil {
 		return nil, err
 	}

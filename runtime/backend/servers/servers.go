@@ -20,7 +20,8 @@
 //
 // # Native access
 //
-// [Mongo] returns the driver's database, and [InTx] runs a transaction on it.
+// [Mongo] returns the driver's database, and [InTx] runs a transaction on it. [MongoMonitor] and [InstrumentRedis] give
+// the drivers monitors, whose spans are below those of the App's operations.
 package servers
 
 import (
@@ -28,6 +29,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	driver "github.com/redis/go-redis/v9"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/amqp"
@@ -43,7 +47,13 @@ type Backend struct {
 	options options
 }
 
-type options struct{ quorum, degraded bool }
+type options struct {
+	quorum, degraded bool
+
+	commands []*event.CommandMonitor // of MongoDB
+	pools    []func(*event.PoolEvent)
+	redis    []func(*driver.Client) error
+}
 
 // An Option configures a [Backend].
 type Option func(*options)

@@ -1,6 +1,6 @@
 // Package metric has the metrics of an App: one table of names, units, attributes and buckets, and how values are
-// obtained. It is for packages that export metrics, such as afotel of github.com/afgen/afgen/otel; programs use these.
-// docs/metrics.md is generated from the table.
+// obtained. It is for packages that export metrics, such as afotel of github.com/afgen/afgen/otel and
+// metrics of github.com/afgen/afgen/metrics; programs use these. docs/metrics.md is generated from the table.
 //
 // A [Recorder] is an instrument: it turns the operations and events of an App into values of counters and histograms.
 // [Gauges] reads the gauges when they are collected. Both pass values to the exporting package:
@@ -14,8 +14,9 @@
 //
 // # Cardinality
 //
-// Attributes are names of queues, methods and jobs, statuses, outcomes and codes: never ids, addresses or texts. Of
-// each metric there are at most [MaxSeries] series. Further names of queues, methods and jobs are replaced by [Other].
+// Attributes are names of queues, methods, jobs and operations of the backend, statuses, outcomes and codes: never ids,
+// addresses or texts. Of each metric there are at most [MaxSeries] series. Further names of queues, methods and jobs are
+// replaced by [Other].
 package metric
 
 import (
@@ -148,6 +149,8 @@ func (r *Recorder) Observe(e instrument.Event) {
 		}
 	case instrument.Settled:
 		r.record(ctx, settleDuration, seconds, labels{code})
+	case instrument.Requested:
+		r.record(ctx, opDuration, seconds, labels{e.Port, e.Op, code})
 	}
 }
 
@@ -232,7 +235,8 @@ func (r *Recorder) add(metric int, key, named labels) Series {
 
 // unbounded reports whether the values of an attribute are chosen by programs.
 func unbounded(attribute string) bool {
-	return attribute == "queue" || attribute == "job" || attribute == "rpc.method"
+	return attribute == "queue" || attribute == "af.job" || attribute == "rpc.method" ||
+		attribute == "messaging.destination.name"
 }
 
 // valid returns a name without invalid UTF-8, for which exporters would refuse everything that they send with it.

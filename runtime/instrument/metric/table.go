@@ -52,6 +52,10 @@ var (
 // The attributes of calls, by OpenTelemetry's conventions.
 var callAttributes = []string{"rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
 
+// The attributes of raw messages, by the same conventions.
+var messageAttributes = []string{"messaging.system", "messaging.operation.name", "messaging.destination.name",
+	"error.type"}
+
 // The indexes of table.
 const (
 	clientDuration = iota
@@ -67,9 +71,15 @@ const (
 	claimDuration
 	claimTasks
 	settleDuration
+	opDuration
 	jobFires
 	jobLag
 	instancesExpired
+	messageSend
+	messageProcess
+	messageAttempts
+	messageRedelivered
+	messageDead
 
 	firstGauge
 	queueTasks = iota - 1
@@ -113,14 +123,28 @@ var table = []Metric{
 		"Tasks that a request to the store returned"},
 	settleDuration: {"af.settle.duration", Histogram, "s", []string{"code"}, storeSeconds,
 		"Duration of requests that write results to the store"},
+	opDuration: {"af.backend.op.duration", Histogram, "s", []string{"port", "op", "code"}, storeSeconds,
+		"Duration of requests to the backend, by its port and the port's operation"},
 
-	jobFires: {"af.job.fires", Counter, "{fire}", []string{"job", "result"}, nil,
+	jobFires: {"af.job.fires", Counter, "{fire}", []string{"af.job", "result"}, nil,
 		"Due times of jobs; the result is fired, or why it was skipped"},
-	jobLag: {"af.job.lag", Histogram, "s", []string{"job"}, taskSeconds,
+	jobLag: {"af.job.lag", Histogram, "s", []string{"af.job"}, taskSeconds,
 		"Time from the due time of a job until its task was submitted"},
 
 	instancesExpired: {"af.instances.expired", Counter, "{instance}", nil, nil,
 		"Instances declared dead, counted by the App that noticed it"},
+
+	messageSend: {"messaging.client.operation.duration", Histogram, "s", messageAttributes, callSeconds,
+		"Duration of sending raw messages. The destination is the queue"},
+	messageProcess: {"messaging.process.duration", Histogram, "s", messageAttributes, callSeconds,
+		"Duration of the handlers of raw messages"},
+	messageAttempts: {"af.message.attempts", Counter, "{attempt}", []string{"queue", "outcome", "code"}, nil,
+		"Deliveries of raw messages to handlers: success, failed (delivered again later, or dead) or returned (released " +
+			"at shutdown)"},
+	messageRedelivered: {"af.message.redelivered", Counter, "{attempt}", []string{"queue"}, nil,
+		"Deliveries of raw messages after the first one"},
+	messageDead: {"af.message.dead", Counter, "{message}", []string{"queue", "reason"}, nil,
+		"Raw messages given up and moved to the dead-letter queue. The reason is attempts, permanent or crash"},
 
 	queueTasks: {"af.queue.tasks", Gauge, "{task}", []string{"queue", "status"}, nil,
 		"Tasks that have not ended, of each status up to 10,000 on servers. All Apps report the same: use " +

@@ -74,8 +74,10 @@ func quoted(names []string) string {
 
 // Names, units and attributes are those of OpenTelemetry, and fit Prometheus.
 func TestTableIsWellFormed(t *testing.T) {
-	name, unit := regexp.MustCompile(`^(rpc|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
-	allowed := []string{"queue", "job", "status", "outcome", "result", "code", "condition", "mode",
+	name, unit := regexp.MustCompile(`^(rpc|messaging|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
+	// Not job and instance: Prometheus has labels of these names for the program that it scrapes.
+	allowed := []string{"queue", "af.job", "status", "outcome", "result", "code", "condition", "mode", "reason", "port", "op",
+		"messaging.system", "messaging.operation.name", "messaging.destination.name",
 		"rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
 	seen := map[string]bool{}
 	for i, m := range table {

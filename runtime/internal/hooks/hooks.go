@@ -27,12 +27,21 @@ type Set struct {
 	modes  modes
 }
 
-// New returns a Set, or nil if there are no instruments. An instrument may not be nil.
+// New returns a Set, or nil if there are no instruments. Nil ones are left out.
 func New(all []instrument.Instrumentation) *Set {
+	all = slices.DeleteFunc(slices.Clone(all), func(i instrument.Instrumentation) bool { return i == nil })
 	if len(all) == 0 {
 		return nil
 	}
 	return &Set{all: all}
+}
+
+// All returns a copy of the instruments. A nil Set has none.
+func (s *Set) All() []instrument.Instrumentation {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.all)
 }
 
 // Own sets the id of the App's instance and its log. It must be called before all other methods. A nil Set does

@@ -128,7 +128,7 @@ func (s *Scheduler) insertAll(ctx context.Context, batch []*fire) {
 // insert inserts the tasks of a group.
 func (s *Scheduler) insert(ctx context.Context, group []*fire) {
 	if s.catalog.cfg.Hooks != nil {
-		s.observe(ctx, group)
+		ctx = s.observe(ctx, group)
 		defer s.observeEnd(group)
 	}
 	s.insertParts(ctx, group)

@@ -21,9 +21,10 @@ func (c *Catalog) observe(
 	return c.cfg.Hooks.Submit(ctx, start)
 }
 
-// observe begins the observation of the fires of a group, and gives their tasks its trace.
-func (s *Scheduler) observe(ctx context.Context, group []*fire) {
-	h := s.catalog.cfg.Hooks
+// observe begins the observation of the fires of a group, and gives their tasks its trace. It returns the context for the
+// insertion of the tasks: that of the fire if there is one, and ctx if several share it.
+func (s *Scheduler) observe(ctx context.Context, group []*fire) context.Context {
+	h, inserting := s.catalog.cfg.Hooks, ctx
 	for _, f := range group {
 		if len(f.tasks) == 0 {
 			continue
@@ -37,7 +38,11 @@ func (s *Scheduler) observe(ctx context.Context, group []*fire) {
 			t.Metadata, t.Trace = metadata, trace
 			f.ids = append(f.ids, t.ID)
 		}
+		if len(group) == 1 {
+			inserting = of
+		}
 	}
+	return inserting
 }
 
 // observeEnd ends the observation of the fires of a group.

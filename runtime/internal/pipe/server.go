@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/ctxvalues"
 	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
@@ -139,13 +140,14 @@ func (a argsDocs) part(docs []backend.Doc) (some someDocs) {
 	return some
 }
 
-// serveChild returns a handler of a child's requests. It logs the child's records in ctx.
+// serveChild returns a handler of a child's requests, which have the values of ctx, such as the span of the attempt. It
+// logs the child's records in ctx.
 func serveChild(ctx context.Context, cfg Config) child.Handler {
 	ops := operations()
 	return func(r *child.Request) {
 		switch do, ok := ops[r.Op]; {
 		case ok:
-			cfg.serve(r, do)
+			cfg.serve(ctxvalues.From(r.Context, ctx), r, do)
 		case r.Op == noticeWake:
 			var w argsWake
 			if json.Unmarshal(r.Body, &w) == nil {
@@ -161,10 +163,10 @@ func serveChild(ctx context.Context, cfg Config) child.Handler {
 }
 
 // serve performs one operation for a child.
-func (cfg *Config) serve(r *child.Request, do serve) {
+func (cfg *Config) serve(ctx context.Context, r *child.Request, do serve) {
 	var v any
 	guard.Do(func() (err error) {
-		v, err = do(r.Context, cfg.Parent, r.Body)
+		v, err = do(ctx, cfg.Parent, r.Body)
 		return err
 	}, func(err error) {
 		if p, ok := err.(*guard.PanicError); ok { // a bug in an adapter

@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/ctxvalues"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/history"
 	"github.com/afgen/afgen/runtime/internal/hooks"
@@ -102,6 +103,15 @@ func (p *pool) observeClaim(begun time.Time, tasks int, err error) {
 	p.e.Hooks.Observe(instrument.Event{
 		Kind: instrument.Claimed, Queue: p.worker.Queue, Tasks: tasks, Code: backend.CodeOf(err), Duration: time.Since(begun),
 	})
+}
+
+// within returns ctx with the values of the attempt, such as its span, for a request that writes only its result. One
+// that writes several has no attempt's.
+func (b *settlement) within(ctx context.Context) context.Context {
+	if a, ok := b.claim.(*attempt); ok && a.ctx != nil {
+		return ctxvalues.From(ctx, a.ctx)
+	}
+	return ctx
 }
 
 // observeWrite observes a request that writes results.

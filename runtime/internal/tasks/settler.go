@@ -223,6 +223,9 @@ func (s *settler) write(ctx context.Context, batch []settlement) ([]backend.Sett
 	}
 	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
+	if s.e.Hooks != nil && len(batch) == 1 {
+		ctx = batch[0].within(ctx)
+	}
 	begun := time.Now()
 	settled, err := s.e.Ports.Store.Settle(ctx, settles)
 	if s.e.Hooks != nil {

@@ -13,8 +13,9 @@
 // # What a caller sees
 //
 // Each item has its own result. A caller whose context ends stops waiting. Its item is withdrawn if it is still queued.
-// Otherwise its batch continues, since other callers wait for it too: the context of a batch is no caller's. Only a
-// caller that sends its item by itself does so with its own context.
+// Otherwise its batch continues, since other callers wait for it too: the context of a batch is no caller's, and has no
+// caller's values. But a batch of one item has the values of its caller, such as the current span. A caller that sends
+// its item by itself does so with its own context.
 //
 // The queue needs no bound of its own, because each of its items has a caller that waits for it.
 //
@@ -29,6 +30,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/afgen/afgen/runtime/internal/ctxvalues"
 )
 
 // Errors of Do.
@@ -51,6 +54,12 @@ func Ended(ctx context.Context) bool {
 	return errors.Is(cause, errTimeout) || errors.Is(cause, ErrClosed)
 }
 
+type queuedKey struct{}
+
+// Queued reports whether ctx, or a context that it is derived from, is that of a batch of queued items, and not of a
+// caller that sends its item by itself.
+func Queued(ctx context.Context) bool { return ctx.Value(queuedKey{}) != nil }
+
 // A Size is the size of an item or a batch. Each field has its own limit.
 type Size struct{ Count, Bytes int }
 
@@ -62,7 +71,7 @@ func (s Size) within(limit Size) bool { return s.Count <= limit.Count && s.Bytes
 type Config[T, R any] struct {
 	// Commit sends a batch, oldest items first, and returns the result of each, in order. It is called concurrently, and
 	// must return soon after ctx ends. For a caller that sends its item by itself, ctx is the caller's. All other contexts
-	// have no values, and end after Timeout or when the group is closed.
+	// end after Timeout or when the group is closed. They have the caller's values if the batch is one item, and else none.
 	Commit func(ctx context.Context, batch []T) []R
 	// Size returns the size of an item.
 	Size func(T) Size
@@ -93,6 +102,7 @@ type Group[T, R any] struct {
 
 // A waiter is an item whose caller waits.
 type waiter[T, R any] struct {
+	ctx     context.Context // of the caller, for its values
 	item    T
 	size    Size
 	queued  *list.Element // nil once the item has left the queue
@@ -107,7 +117,7 @@ type reply[R any] struct {
 // New returns a Group. The caller must call Close.
 func New[T, R any](c Config[T, R]) *Group[T, R] {
 	g := &Group[T, R]{config: c}
-	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	g.ctx, g.cancel = context.WithCancelCause(context.WithValue(context.Background(), queuedKey{}, true))
 	return g
 }
 
@@ -118,7 +128,7 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	if ctx.Err() != nil {
 		return none, ErrNotSent
 	}
-	w, err := g.enter(item)
+	w, err := g.enter(ctx, item)
 	if err != nil {
 		return none, err
 	}
@@ -162,7 +172,7 @@ func (g *Group[T, R]) Close() {
 
 // enter queues an item, and returns it. If InFlight allows another batch, it returns nil instead, and the caller sends
 // the item by itself.
-func (g *Group[T, R]) enter(item T) (*waiter[T, R], error) {
+func (g *Group[T, R]) enter(ctx context.Context, item T) (*waiter[T, R], error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -172,7 +182,7 @@ func (g *Group[T, R]) enter(item T) (*waiter[T, R], error) {
 		g.counts++
 		return nil, nil
 	}
-	w := &waiter[T, R]{item: item, size: g.config.Size(item), replies: make(chan reply[R], 1)}
+	w := &waiter[T, R]{ctx: ctx, item: item, size: g.config.Size(item), replies: make(chan reply[R], 1)}
 	w.queued = g.queue.PushBack(w)
 	return w, nil
 }
@@ -244,7 +254,11 @@ func (g *Group[T, R]) send(batch []*waiter[T, R]) bool {
 	for i, w := range batch {
 		items[i] = w.item
 	}
-	ctx, cancel := context.WithTimeoutCause(g.ctx, g.config.Timeout, errTimeout)
+	ctx := g.ctx
+	if len(batch) == 1 {
+		ctx = ctxvalues.From(ctx, batch[0].ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, g.config.Timeout, errTimeout)
 	defer cancel()
 	results, counted := g.commit(ctx, items)
 	for i, w := range batch {

@@ -185,7 +185,7 @@ func TestLoneItemIsSentAtOnce(t *testing.T) {
 		close(s.reply)
 		ctx, begun := context.WithValue(t.Context(), callerKey{}, "b"), time.Now()
 		s.checkWith(func(ctx context.Context) {
-			if v := ctx.Value(callerKey{}); v != "b" {
+			if v := ctx.Value(callerKey{}); v != "b" || groupcommit.Queued(ctx) {
 				t.Errorf("the context has the value %v, want the caller's", v)
 			}
 		})
@@ -286,12 +286,37 @@ func TestWithdrawnItemsAreNotSent(t *testing.T) {
 	})
 }
 
+// A batch of one item has its caller's values, and still its own end.
+func TestBatchOfOneHasItsCallersValues(t *testing.T) {
+	withServer(t, 1, func(t *testing.T, s *server) {
+		calls := s.do("first", "a")
+		var value any
+		s.checkWith(func(ctx context.Context) {
+			value = ctx.Value(callerKey{})
+			if d, ok := ctx.Deadline(); !ok || time.Until(d) != timeout || !groupcommit.Queued(ctx) {
+				t.Errorf("the batch ends after %v", time.Until(d))
+			}
+		})
+		s.answer()
+		calls[0].want(t, nil)
+		if value != "a" {
+			t.Errorf("the batch has the value %v, want the caller's", value)
+		}
+		calls[1].cancel()
+		calls[1].want(t, groupcommit.ErrSent)
+		if len(s.causes) != 0 {
+			t.Errorf("the batch ended with its caller: %v", s.causes)
+		}
+		s.answer()
+	})
+}
+
 // The context of a batch has no caller's values and deadline. It ends by its own time-out.
 func TestBatchHasOwnContext(t *testing.T) {
 	withServer(t, 1, func(t *testing.T, s *server) {
 		calls := s.do("first", "a", "b")
 		s.checkWith(func(ctx context.Context) {
-			if v := ctx.Value(callerKey{}); v != nil {
+			if v := ctx.Value(callerKey{}); v != nil || !groupcommit.Queued(ctx) {
 				t.Errorf("the batch has the value %v of a caller", v)
 			}
 			if d, ok := ctx.Deadline(); !ok || time.Until(d) != timeout {

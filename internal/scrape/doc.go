@@ -1,0 +1,9 @@
+// Package scrape tests the files in the directory deploy with a real Prometheus: it scrapes a running system, and
+// evaluates every query of the dashboard, the alerts and the documents. A query of a series that no program exports
+// fails the test. promtool runs the tests of the alerts.
+//
+// The go command does not notice changes in deploy, which is outside of the module: go test -count=1 ./...
+//
+// It is a module of its own, because it needs module metrics, which requires the root. It is never tagged. Without
+// Prometheus (Debian: prometheus, which has promtool) its tests are skipped.
+package scrape
