@@ -79,6 +79,8 @@ func TestRecorderCounts(t *testing.T) {
 		{Kind: instrument.Claimed, Queue: "q", Tasks: 5, Duration: time.Second},
 		{Kind: instrument.Claimed, Queue: "q", Code: backend.ErrUnavailable, Duration: time.Second},
 		{Kind: instrument.Settled, Tasks: 5, Duration: time.Second},
+		{Kind: instrument.LogLost, Reason: "file", Records: 3},
+		{Kind: instrument.LogLost, Reason: "file", Records: 1},
 		{Kind: instrument.ModeEntered, Mode: "store-down", Cause: "127.0.0.1"},
 	} {
 		r.Observe(e)
@@ -123,6 +125,7 @@ func TestRecorderCounts(t *testing.T) {
 		"af.message.attempts m success":                                2,
 		"af.message.attempts m failed internal":                        2,
 		"af.message.attempts m returned":                               1,
+		"af.log.lost file":                                             4,
 		"af.message.redelivered m":                                     3,
 		"af.message.dead m permanent":                                  1,
 		"af.message.dead m crash":                                      1,
