@@ -76,7 +76,8 @@ func quoted(names []string) string {
 func TestTableIsWellFormed(t *testing.T) {
 	name, unit := regexp.MustCompile(`^(rpc|messaging|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
 	allowed := []string{"queue", "job", "status", "outcome", "result", "code", "condition", "mode",
-		"reason", "messaging.system", "messaging.operation.name", "messaging.destination.name", "rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
+		"reason", "messaging.system", "messaging.operation.name", "messaging.destination.name", "rpc.system.name",
+		"rpc.method", "rpc.response.status_code", "error.type"}
 	seen := map[string]bool{}
 	for i, m := range table {
 		if !name.MatchString(m.Name) || seen[m.Name] || !unit.MatchString(m.Unit) || m.Description == "" ||
