@@ -60,6 +60,7 @@ func (f *fixture) activity(client *af.App, n int) {
 		for _, e := range []instrument.Event{
 			{Kind: instrument.AttemptLost, Queue: resize.Name, Task: id, Owner: id},
 			{Kind: instrument.OwnerExpired, Owner: id},
+			{Kind: instrument.LogLost, Reason: "file", Records: 1},
 			{Kind: instrument.JobFired, Job: "nightly", Task: id},
 			{Kind: instrument.JobSkipped, Job: "nightly", Reason: "overlap", Tasks: 1},
 		} {
@@ -125,7 +126,7 @@ func (f *fixture) checkAttributes(m metric.Metric, set attribute.Set) {
 	f.Helper()
 	known := []string{resize.Name, "nightly", "afgen", "orders/Get", "ok", "success", "failed", "waiting", "pending",
 		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown", "orders", "send",
-		"process", "permanent"}
+		"process", "permanent", "file"}
 	for _, a := range set.ToSlice() {
 		v := a.Value.AsString()
 		if !slices.Contains(m.Attributes, string(a.Key)) ||

@@ -54,6 +54,7 @@ type core struct {
 	limits   *limits.Store
 	overview *overview.Source
 	shared   *overview.Shared
+	lines    *livelog.Sender // set by start; nil if no worker's lines can be followed
 	retries  *resubmit.Retrier
 	finals   finals.Cache
 	children *isolate.Children // nil in a child process
@@ -171,9 +172,9 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 	c.versions.Begin(ctx)
 	c.tasks.Start(ctx)
 	if c.ports.Coordinator != nil && len(workers) > 0 {
-		lines := livelog.NewSender(c.ports.Coordinator, c.liveLines)
-		c.tasks.Go(lines.Run)
-		c.tasks.Go(c.bus.Subscribe(livelog.TopicFollow, lines.Heard))
+		c.lines = livelog.NewSender(c.ports.Coordinator, c.liveLines)
+		c.tasks.Go(c.lines.Run)
+		c.tasks.Go(c.bus.Subscribe(livelog.TopicFollow, c.lines.Heard))
 	}
 	for _, part := range []func(context.Context){
 		child.Reap, c.registry.Run, c.versions.Run, c.nodes.Run,

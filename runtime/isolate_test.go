@@ -105,6 +105,15 @@ func TestCreatedInChild(t *testing.T) {
 	}
 }
 
+// The parent has the gauges. If the instruments of a child collected them when they are flushed, each task would read
+// all queues.
+func TestNoGaugesInChild(t *testing.T) {
+	_, q := isolate(t, nil)
+	if got, err := do(t, q, action{Do: "gauges"}); err != nil || got.Text != "0" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestInProcessStartsNoChild(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.InProcess())

@@ -20,6 +20,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/instrument/metric"
 )
 
 // An action is the payload of the tests' isolated workers. Do selects the action.
@@ -245,6 +246,14 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 			_, err = q.Submit(ctx, 1, af.TaskID("created in a child"), af.Created(&second))
 		}
 		me.Text = fmt.Sprint(first, second)
+		return me, err
+	case "gauges":
+		n := 0
+		err := metric.NewGauges(w.app).Read(ctx, func(metric.Metric, float64, ...string) { n++ })
+		if _, refused := w.app.System(ctx); af.CodeOf(refused) != af.ErrFailedPrecondition {
+			err = fmt.Errorf("System returned %w", refused)
+		}
+		me.Text = fmt.Sprint(n)
 		return me, err
 	case "all methods":
 		me.Text = callAllMethods(ctx, w.app)

@@ -191,8 +191,8 @@ var arrows = []row{
 
 	{"internal/bubble", nil, nil},
 	{"internal/recorder", []string{"runtime/instrument"}, nil},
-	{"internal/apptest", []string{"runtime", "runtime/admin", "runtime/backend", "runtime/instrument", "internal/recorder",
-		"internal/testkit"}, nil},
+	{"internal/apptest", []string{"runtime", "runtime/admin", "runtime/backend", "runtime/instrument",
+		"runtime/instrument/metric", "internal/recorder", "internal/testkit"}, nil},
 	{"internal/conform", []string{"runtime/backend", "internal/testkit"},
 		[]string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},

@@ -147,6 +147,8 @@ func (r *Recorder) Observe(e instrument.Event) {
 		if code == "" {
 			r.record(ctx, claimTasks, float64(e.Tasks), labels{e.Queue})
 		}
+	case instrument.LogLost:
+		r.record(ctx, logLost, float64(e.Records), labels{e.Reason})
 	case instrument.Settled:
 		r.record(ctx, settleDuration, seconds, labels{code})
 	case instrument.Requested:

@@ -81,6 +81,8 @@ func TestRecorderCounts(t *testing.T) {
 		{Kind: instrument.Settled, Tasks: 5, Duration: time.Second},
 		{Kind: instrument.Requested, Port: "store", Op: "get", Duration: time.Second},
 		{Kind: instrument.Requested, Port: "docs", Op: "get", Code: backend.ErrNotFound, Duration: time.Second},
+		{Kind: instrument.LogLost, Reason: "file", Records: 3},
+		{Kind: instrument.LogLost, Reason: "file", Records: 1},
 		{Kind: instrument.ModeEntered, Mode: "store-down", Cause: "127.0.0.1"},
 	} {
 		r.Observe(e)
@@ -125,6 +127,7 @@ func TestRecorderCounts(t *testing.T) {
 		"af.message.attempts m success":                                2,
 		"af.message.attempts m failed internal":                        2,
 		"af.message.attempts m returned":                               1,
+		"af.log.lost file":                                             4,
 		"af.message.redelivered m":                                     3,
 		"af.message.dead m permanent":                                  1,
 		"af.message.dead m crash":                                      1,

@@ -80,6 +80,7 @@ const (
 	messageAttempts
 	messageRedelivered
 	messageDead
+	logLost
 
 	firstGauge
 	queueTasks = iota - 1
@@ -145,6 +146,10 @@ var table = []Metric{
 		"Deliveries of raw messages after the first one"},
 	messageDead: {"af.message.dead", Counter, "{message}", []string{"queue", "reason"}, nil,
 		"Raw messages given up and moved to the dead-letter queue. The reason is attempts, permanent or crash"},
+
+	logLost: {"af.log.lost", Counter, "{record}", []string{"reason"}, nil,
+		"Log records that this App has lost. The reason is file or console (it could not be written), handler (that of " +
+			"the program returned an error) or live (a task logged faster than those who follow it get lines)"},
 
 	queueTasks: {"af.queue.tasks", Gauge, "{task}", []string{"queue", "status"}, nil,
 		"Tasks that have not ended, of each status up to 10,000 on servers. All Apps report the same: use " +

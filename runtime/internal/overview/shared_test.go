@@ -129,7 +129,8 @@ func TestStoreIsDownForOneApp(t *testing.T) {
 		for range 100 {
 			w.get(0)
 			_, err := w.apps[1].System(t.Context())
-			if old := w.elapsed() >= overview.MaxAge; (err != nil) != old || old && backend.CodeOf(err) != backend.ErrUnavailable {
+			old := w.elapsed() >= overview.MaxAge
+			if (err != nil) != old || old && backend.CodeOf(err) != backend.ErrUnavailable {
 				t.Errorf("after %v: %v", w.elapsed(), err)
 			}
 			time.Sleep(time.Second)
@@ -284,7 +285,8 @@ func TestOtherVersions(t *testing.T) {
 		doc   string
 		reads int
 	}{
-		"newer":   {`{"time":"2000-01-01T00:00:00Z","instances":3,"new":{"a":[1]},"queues":[{"name":"q","workers":1,"x":2}]}`, 0},
+		"newer": {`{"time":"2000-01-01T00:00:00Z","instances":3,"new":{"a":[1]},` +
+			`"queues":[{"name":"q","workers":1,"x":2}]}`, 0},
 		"older":   {`{"time":"2000-01-01T00:00:00Z","queues":[{"name":"q"}]}`, 0},
 		"text":    {`"what"`, 1},
 		"types":   {`{"time":"2000-01-01T00:00:00Z","queues":{}}`, 1},
