@@ -60,6 +60,7 @@ func (f *fixture) activity(client *af.App, n int) {
 		for _, e := range []instrument.Event{
 			{Kind: instrument.AttemptLost, Queue: resize.Name, Task: id, Owner: id},
 			{Kind: instrument.OwnerExpired, Owner: id},
+			{Kind: instrument.LogLost, Reason: "file", Records: 1},
 			{Kind: instrument.JobFired, Job: "nightly", Task: id},
 			{Kind: instrument.JobSkipped, Job: "nightly", Reason: "overlap", Tasks: 1},
 		} {
@@ -67,6 +68,9 @@ func (f *fixture) activity(client *af.App, n int) {
 		}
 		_, end := f.Attempt(ctx, instrument.Start{Queue: resize.Name, Task: id})
 		end(instrument.End{Attempt: af.AttemptFailed, Code: af.ErrDeadlineExceeded, Abandoned: true})
+		f.must(client.Send(ctx, "orders", id))
+		_, end = f.Message(ctx, instrument.Start{Queue: "orders", Receive: true, Attempt: 2})
+		end(instrument.End{Code: af.ErrNotFound, Dead: af.DeadPermanent})
 	}
 }
 
@@ -121,7 +125,8 @@ func kind(m metricdata.Metrics) string {
 func (f *fixture) checkAttributes(m metric.Metric, set attribute.Set) {
 	f.Helper()
 	known := []string{resize.Name, "nightly", "afgen", "orders/Get", "ok", "success", "failed", "waiting", "pending",
-		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown"}
+		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown", "orders", "send",
+		"process", "permanent", "file"}
 	for _, a := range set.ToSlice() {
 		v := a.Value.AsString()
 		if !slices.Contains(m.Attributes, string(a.Key)) || !slices.Contains(known, v) &&

@@ -150,8 +150,9 @@ func New(options ...Option) (*Instrument, error) {
 }
 
 // Watch adds the gauges of an App that the instrument observes: tasks of queues, slots, backlog, instances and modes.
-// They have values while the App runs, so Watch may be called before Run or Start. The store is read every 15 s at
-// most, whatever the interval of collections is. stop removes the gauges; it may be called more than once.
+// They have values while the App runs, so Watch may be called before Run or Start. Those of the whole system are read
+// every 15 s at most, by one of all Apps, whatever the interval of collections is. stop removes the gauges; it may be
+// called more than once. In a child process there are none: its parent has them.
 //
 // If a process has several Apps, watch one of them, or give each a MeterProvider of its own. Otherwise the values of
 // one replace those of the other.

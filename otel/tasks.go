@@ -148,8 +148,9 @@ func (i *Instrument) Message(ctx context.Context, s instrument.Start) (context.C
 		key.kind, creation = processSpan, trace.SpanContextFromContext(ctx)
 	}
 	ctx, span := i.start(ctx, key)
+	_, measured := i.recorder.Message(ctx, s)
 	if !span.IsRecording() {
-		return ctx, nil
+		return ctx, measured
 	}
 	span.SetAttributes(keyInstance.String(s.Instance), semconv.MessagingMessageBodySize(s.Size))
 	if s.Receive {
@@ -157,6 +158,7 @@ func (i *Instrument) Message(ctx context.Context, s instrument.Start) (context.C
 	}
 	i.link(span, creation, "creation")
 	return ctx, func(e instrument.End) {
+		measured(e)
 		defer span.End()
 		if e.Delay > 0 {
 			span.SetAttributes(keyDelay.Float64(e.Delay.Seconds()))

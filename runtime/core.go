@@ -16,6 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/limits"
 	"github.com/afgen/afgen/runtime/internal/livelog"
+	"github.com/afgen/afgen/runtime/internal/overview"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/registry"
@@ -51,6 +52,9 @@ type core struct {
 	versions *registry.Versions // nil in a child process
 	nodes    *presence.Nodes
 	limits   *limits.Store
+	overview *overview.Source
+	shared   *overview.Shared
+	lines    *livelog.Sender // set by start; nil if no worker's lines can be followed
 	retries  *resubmit.Retrier
 	finals   finals.Cache
 	children *isolate.Children // nil in a child process
@@ -103,6 +107,10 @@ func (c *core) finishNew() {
 	})
 	c.jobs, c.sched = jobs.New(jobsConfig(c), jobsTasks{c})
 	c.limits = newLimits(c)
+	c.overview = &overview.Source{
+		Store: c.store, Docs: c.ports.Docs, Requests: c.requests, Limits: c.limits.All, Present: c.presentInstances,
+	}
+	c.shared = overview.NewShared(c.overview)
 	c.retries = &resubmit.Retrier{
 		Store: c.store, Requests: c.requests, Client: c.client, Jobs: c.jobs, Log: c.log, PollEverywhere: c.pollEverywhere,
 	}
@@ -164,9 +172,9 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 	c.versions.Begin(ctx)
 	c.tasks.Start(ctx)
 	if c.ports.Coordinator != nil && len(workers) > 0 {
-		lines := livelog.NewSender(c.ports.Coordinator, c.liveLines)
-		c.tasks.Go(lines.Run)
-		c.tasks.Go(c.bus.Subscribe(livelog.TopicFollow, lines.Heard))
+		c.lines = livelog.NewSender(c.ports.Coordinator, c.liveLines)
+		c.tasks.Go(c.lines.Run)
+		c.tasks.Go(c.bus.Subscribe(livelog.TopicFollow, c.lines.Heard))
 	}
 	for _, part := range []func(context.Context){
 		child.Reap, c.registry.Run, c.versions.Run, c.nodes.Run,

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"github.com/afgen/afgen/runtime/instrument"
+	"github.com/afgen/afgen/runtime/internal/contextlog"
 	"github.com/afgen/afgen/runtime/internal/lifecycle"
 )
 
@@ -26,5 +27,19 @@ func (a *App) Load() instrument.Load {
 	if a.core == nil || a.core.tasks == nil || a.life.State() < lifecycle.Running {
 		return instrument.Load{}
 	}
-	return a.core.tasks.Load()
+	load := a.core.tasks.Load()
+	load.LostLogs = a.lostLogs()
+	return load
+}
+
+// lostLogs returns the number of log records that were lost, by reason.
+func (a *App) lostLogs() map[string]int64 {
+	lost := map[string]int64{}
+	if h, ok := a.log.Handler().(*contextlog.Handler); ok {
+		lost = h.Lost()
+	}
+	if a.core != nil && a.core.lines.Lost() > 0 {
+		lost["live"] = a.core.lines.Lost()
+	}
+	return lost
 }

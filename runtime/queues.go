@@ -1,17 +1,10 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/limits"
-	"github.com/afgen/afgen/runtime/internal/presence"
-	"github.com/afgen/afgen/runtime/internal/registry"
+	"github.com/afgen/afgen/runtime/instrument"
 )
 
 // A QueueInfo describes a queue that has tasks, limits or a worker, or had a worker.
@@ -38,62 +31,32 @@ func (a *App) Queues(ctx context.Context) ([]QueueInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	byName := map[string]*QueueInfo{}
-	of := func(name string) *QueueInfo {
-		q := byName[name]
-		if q == nil {
-			q = &QueueInfo{Name: name, Counts: map[Status]Count{}}
-			byName[name] = q
-		}
-		return q
-	}
-	var counted []backend.QueueCounts
-	var limited map[string]limits.Limits
-	var served map[string]time.Time
-	var present map[string]registry.Announcement
-	var errs [4]error
-	var reads sync.WaitGroup // read at the same time
-	reads.Go(func() {
-		errs[0] = c.requests.Do(ctx, func(ctx context.Context) (err error) {
-			counted, err = c.store.Queues(ctx)
-			return err
-		})
-	})
-	reads.Go(func() { limited, errs[1] = c.limits.All(ctx) })
-	if c.ports.Docs != nil {
-		reads.Go(func() { served, errs[2] = presence.ServedQueues(ctx, c.ports.Docs) })
-	}
-	reads.Go(func() { present, errs[3] = c.presentInstances(ctx) })
-	reads.Wait()
-	if err := cmp.Or(errs[:]...); err != nil {
+	found, err := c.overview.Queues(ctx)
+	if err != nil {
 		return nil, err
 	}
-	for i := range counted {
-		q := of(counted[i].Queue)
-		maps.Copy(q.Counts, counted[i].Counts)
-		q.Oldest = counted[i].Oldest
-	}
-	for name, l := range limited {
-		of(name).Limits = Limits(l)
-	}
-	for name, seen := range served {
-		of(name).Served = seen
-	}
-	now := time.Now()
-	for _, n := range present {
-		for _, w := range n.Workers {
-			q := of(w.Queue)
-			q.Running += w.Running
-			q.Served = now
-			if !n.Draining {
-				q.Workers++
-				q.Slots += w.Applied
-			}
+	queues := make([]QueueInfo, len(found))
+	for i, q := range found {
+		queues[i] = QueueInfo{
+			Name: q.Name, Counts: q.Counts, Oldest: q.Oldest, Limits: Limits(q.Limits), Workers: q.Workers, Slots: q.Slots,
+			Running: q.Running, Served: q.Served,
 		}
 	}
-	queues := make([]QueueInfo, 0, len(byName))
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		queues = append(queues, *byName[name])
-	}
 	return queues, nil
+}
+
+// System returns what gauges show of the whole system, which all Apps share: it is read from the store and the
+// coordinator at most every 15 s, however many Apps there are and however often they are asked. It is usually at most
+// 15 s old, and at most a minute; then System returns the error of reading it. System waits for at most 5 s. In a child
+// process it returns [ErrFailedPrecondition].
+func (a *App) System(ctx context.Context) (instrument.System, error) {
+	c, err := a.active()
+	if err != nil {
+		return instrument.System{}, err
+	}
+	if c.tasks == nil {
+		return instrument.System{}, NewError(ErrFailedPrecondition, "System is not available in a child process").
+			With(OutcomeNotSent)
+	}
+	return c.shared.System(ctx)
 }

@@ -39,7 +39,7 @@ func (a *App) finish(s *lifecycle.Start) error {
 	if err := s.Done(err); err != nil {
 		return err
 	}
-	a.hooks.Watch(a.conditions)
+	a.hooks.Watch(a.conditions, a.lostLogs)
 	a.log.Info("started", append([]any{"backend", a.ports.Name, "services", len(a.services), "workers", len(a.workers)},
 		a.locationAttrs()...)...)
 	return nil

@@ -59,6 +59,11 @@ const (
 	//
 	// Tasks (results in the request), Backlog, Code (if it failed), Duration (of the request).
 	Settled Kind = "settled"
+
+	// LogLost: log records were lost: see [Load.LostLogs]. They are counted once a second.
+	//
+	// Reason, Records.
+	LogLost Kind = "log lost"
 )
 
 // An Event is something that has happened. Fields that its [Kind] does not name are zero.
@@ -83,7 +88,8 @@ type Event struct {
 	Mode      string // such as rabbitmq-down
 	Condition string // the name of the condition, such as rabbitmq
 	Cause     string // why it is down. May have addresses, and so many values: no attribute of a metric
-	Reason    string // why a due time was skipped: one of few
+	Reason    string // why a due time was skipped, or log records were lost: one of few
+	Records   int64  // that were lost since the last event
 
 	Metadata map[string]string // must not be modified
 }

@@ -15,8 +15,9 @@ type console struct {
 	fallback bool         // report is of the file
 
 	mu      sync.Mutex
-	lost    int64
-	failing bool // the console could not be written last time
+	lost    int64 // records lost since failing was set
+	total   int64 // records lost since the log was opened
+	failing bool  // the console could not be written last time
 }
 
 // Write writes a record. It returns a nil error: failures are logged to the file.
@@ -42,6 +43,7 @@ func (c *console) Write(record []byte) (int, error) {
 func (c *console) put(record []byte) (lost int64, err error) {
 	if _, err = c.w.Write(record); err != nil {
 		c.lost++
+		c.total++
 	}
 	return c.lost, err
 }

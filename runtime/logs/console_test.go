@@ -49,6 +49,10 @@ func TestBrokenConsoleIsOneWarning(t *testing.T) {
 			t.Errorf("%d times %s, want %d, in\n%s", n, text, want, file)
 		}
 	}
+	h := l.Handler().WithAttrs(nil).WithGroup("g").(interface{ Lost() map[string]int64 }) // of an App
+	if got := h.Lost(); len(got) != 1 || got["console"] != 100 {
+		t.Errorf("lost %v", got)
+	}
 	if got := w.String(); strings.Contains(got, "unseen") || strings.Count(got, "\n") != 3 {
 		t.Errorf("the console:\n%s", got)
 	}

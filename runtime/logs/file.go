@@ -39,6 +39,7 @@ type file struct {
 	unseen     int64 // bytes that this process has written since it read the size
 	torn       bool  // the last line was written partially
 	lost       int64 // lines lost since failing was set
+	total      int64 // lines lost since the log was opened
 	failing    bool
 	closed     bool
 }
@@ -77,14 +78,18 @@ func openFile(dir, name string, keep int, most int64, console *slog.Logger) (*fi
 func (f *file) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := errClosed
+	err, lost := errClosed, false
 	if !f.closed {
-		err = f.write(line)
+		err, lost = f.write(line)
+	}
+	if lost {
+		f.lost++
+		f.total++
 	}
 	switch {
 	case err == errClosed:
 	case err != nil:
-		if f.lost++; !f.failing {
+		if !f.failing {
 			f.failing = true
 			f.console.Warn("can't write to the log file, "+f.otherwise, "error", err)
 		}
@@ -95,17 +100,18 @@ func (f *file) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// write writes a line to the file of the current day, or to the previous file if that can't be opened.
-func (f *file) write(line []byte) error {
+// write writes a line to the file of the current day. If that can't be opened, it writes to the previous file and
+// returns the error, but the line is not lost.
+func (f *file) write(line []byte) (err error, lost bool) {
 	now := f.now()
 	if f.late != nil && now.Sub(f.checked).Abs() >= recheck ||
 		f.late == nil && (now.Before(f.begin) || !now.Before(f.end) || f.moved(now) || f.filled()) {
 		f.late = f.turn(now)
 	}
 	if err := f.append(line); err != nil {
-		return err
+		return err, true
 	}
-	return f.late
+	return f.late, false
 }
 
 // append appends a line with one write. After a partial write it begins a new line.

@@ -86,6 +86,7 @@ func (o Options) check() error {
 type Log struct {
 	handler slog.Handler
 	file    *file // nil without files
+	console *console
 }
 
 // Open opens a log and writes a first line to its file. If the directory or the disk can't be written to, it returns an
@@ -117,7 +118,7 @@ func Open(o Options) (*Log, error) {
 	c := &console{w: o.Console}
 	if o.ConsoleOnly {
 		c.report = slog.New(o.handler(c, level))
-		return &Log{handler: o.handler(c, level)}, nil
+		return newLog(o.handler(c, level), nil, c), nil
 	}
 	f, err := openFile(o.Dir, clean(o.Name), o.Keep, o.MaxSize, slog.New(o.handler(fileConsole{c}, level)))
 	if err != nil {
@@ -126,10 +127,10 @@ func Open(o Options) (*Log, error) {
 	files := slog.NewJSONHandler(f, level)
 	if o.FilesOnly {
 		f.otherwise = "records are lost"
-		return &Log{files, f}, nil
+		return newLog(files, f, c), nil
 	}
 	c.report, c.fallback = slog.New(files), true
-	return &Log{slog.NewMultiHandler(o.handler(c, level), files), f}, nil
+	return newLog(slog.NewMultiHandler(o.handler(c, level), files), f, c), nil
 }
 
 // handler returns the console's handler, which writes to w.
@@ -138,6 +139,51 @@ func (o Options) handler(w io.Writer, level *slog.HandlerOptions) slog.Handler {
 		return slog.NewJSONHandler(w, level)
 	}
 	return slog.NewTextHandler(w, level)
+}
+
+func newLog(h slog.Handler, f *file, c *console) *Log {
+	l := &Log{file: f, console: c}
+	l.handler = handler{h, l}
+	return l
+}
+
+// Lost returns how many records could not be written since the log was opened, by where they are missing: "file" or
+// "console". Others are not in the map.
+func (l *Log) Lost() map[string]int64 {
+	all := map[string]int64{}
+	l.console.mu.Lock()
+	if n := l.console.total; n > 0 {
+		all["console"] = n
+	}
+	l.console.mu.Unlock()
+	if l.file == nil {
+		return all
+	}
+	l.file.mu.Lock()
+	defer l.file.mu.Unlock()
+	if n := l.file.total; n > 0 {
+		all["file"] = n
+	}
+	return all
+}
+
+// A handler is a handler of a Log. An App finds its method Lost.
+type handler struct {
+	slog.Handler
+	log *Log
+}
+
+// Lost is [Log.Lost].
+func (h handler) Lost() map[string]int64 { return h.log.Lost() }
+
+// WithAttrs implements [slog.Handler].
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(attrs), h.log}
+}
+
+// WithGroup implements [slog.Handler].
+func (h handler) WithGroup(name string) slog.Handler {
+	return handler{h.Handler.WithGroup(name), h.log}
 }
 
 // Handler returns the handler that writes records to the log.

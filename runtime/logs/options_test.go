@@ -96,6 +96,9 @@ func TestFilesOnlyReportsFailuresToTheConsole(t *testing.T) {
 		!strings.Contains(got, "lost=1") {
 		t.Errorf("the console: %s", got)
 	}
+	if got := l.Lost(); len(got) != 1 || got["file"] != 1 {
+		t.Errorf("lost %v", got)
+	}
 	if text := strings.Join(linesIn(t, dir), "\n"); !strings.Contains(text, `"msg":"two"`) {
 		t.Errorf("the file: %s", text)
 	}

@@ -146,6 +146,8 @@ func (r *Recorder) Observe(e instrument.Event) {
 		if code == "" {
 			r.record(ctx, claimTasks, float64(e.Tasks), labels{e.Queue})
 		}
+	case instrument.LogLost:
+		r.record(ctx, logLost, float64(e.Records), labels{e.Reason})
 	case instrument.Settled:
 		r.record(ctx, settleDuration, seconds, labels{code})
 	}
@@ -232,7 +234,8 @@ func (r *Recorder) add(metric int, key, named labels) Series {
 
 // unbounded reports whether the values of an attribute are chosen by programs.
 func unbounded(attribute string) bool {
-	return attribute == "queue" || attribute == "job" || attribute == "rpc.method"
+	return attribute == "queue" || attribute == "job" || attribute == "rpc.method" ||
+		attribute == "messaging.destination.name"
 }
 
 // valid returns a name without invalid UTF-8, for which exporters would refuse everything that they send with it.

@@ -56,6 +56,19 @@ func TestRecorderCounts(t *testing.T) {
 		instrument.End{Attempt: backend.AttemptFailed, Code: backend.ErrDeadlineExceeded, Abandoned: true})
 	do(r.Attempt, attempt, instrument.End{Attempt: backend.AttemptStopped, Code: backend.ErrAborted})
 	do(r.Attempt, attempt, instrument.End{Attempt: backend.AttemptLost, Code: backend.ErrAborted})
+	do(r.Message, instrument.Start{Queue: "m"}, instrument.End{})
+	do(r.Message, instrument.Start{Queue: "m"}, instrument.End{Err: backend.ErrUnavailable, Code: backend.ErrUnavailable})
+	received := instrument.Start{Queue: "m", Receive: true, Attempt: 1}
+	again := instrument.Start{Queue: "m", Receive: true, Attempt: 2}
+	failed := instrument.End{Err: backend.ErrInternal, Code: backend.ErrInternal, Delay: time.Second}
+	do(r.Message, received, instrument.End{})
+	do(r.Message, received, failed)
+	do(r.Message, received, instrument.End{Err: backend.ErrAborted, Code: backend.ErrAborted}) // released
+	do(r.Message, again, instrument.End{})
+	failed.Delay, failed.Dead = 0, backend.DeadPermanent
+	do(r.Message, again, failed)
+	failed.Dead = backend.DeadCrash
+	do(r.Message, again, failed)
 	for _, e := range []instrument.Event{
 		{Kind: instrument.TaskEnded, Queue: "q", Status: backend.StatusFailed, Code: backend.ErrInternal,
 			Duration: time.Minute},
@@ -66,12 +79,15 @@ func TestRecorderCounts(t *testing.T) {
 		{Kind: instrument.Claimed, Queue: "q", Tasks: 5, Duration: time.Second},
 		{Kind: instrument.Claimed, Queue: "q", Code: backend.ErrUnavailable, Duration: time.Second},
 		{Kind: instrument.Settled, Tasks: 5, Duration: time.Second},
+		{Kind: instrument.LogLost, Reason: "file", Records: 3},
+		{Kind: instrument.LogLost, Reason: "file", Records: 1},
 		{Kind: instrument.ModeEntered, Mode: "store-down", Cause: "127.0.0.1"},
 	} {
 		r.Observe(e)
 	}
 	for name := range v.sums { // these are of this machine's speed
-		if strings.Contains(name, "call.duration") || strings.HasPrefix(name, "af.task.run") {
+		if strings.Contains(name, "call.duration") || strings.HasPrefix(name, "messaging.") ||
+			strings.HasPrefix(name, "af.task.run") {
 			v.sums[name] = 0
 		}
 	}
@@ -80,27 +96,39 @@ func TestRecorderCounts(t *testing.T) {
 		"rpc.client.call.duration afgen orders/Get not_found not_found": 0,
 		"rpc.server.call.duration afgen orders/Get not_found":           0,
 		"rpc.server.call.duration afgen orders/Get unknown unknown":     0,
-		"af.task.submitted q":                         3,
-		"af.task.wait q":                              8,
-		"af.task.run q lost":                          0,
-		"af.task.run q success":                       0,
-		"af.task.run q failed":                        0,
-		"af.task.run q stopped":                       0,
-		"af.task.attempts q success":                  1,
-		"af.task.attempts q failed deadline_exceeded": 1,
-		"af.task.attempts q stopped":                  1,
-		"af.task.abandoned q":                         1,
-		"af.task.total q failed":                      60,
-		"af.task.ended q failed internal":             1,
-		"af.task.crashes q":                           1,
-		"af.instances.expired":                        1,
-		"af.job.fires j fired":                        1,
-		"af.job.fires j overlap":                      2,
-		"af.job.lag j":                                3,
-		"af.claim.duration q":                         1,
-		"af.claim.duration q unavailable":             1,
-		"af.claim.tasks q":                            5,
-		"af.settle.duration":                          1,
+		"af.task.submitted q":                              3,
+		"af.task.wait q":                                   8,
+		"af.task.run q lost":                               0,
+		"af.task.run q success":                            0,
+		"af.task.run q failed":                             0,
+		"af.task.run q stopped":                            0,
+		"af.task.attempts q success":                       1,
+		"af.task.attempts q failed deadline_exceeded":      1,
+		"af.task.attempts q stopped":                       1,
+		"af.task.abandoned q":                              1,
+		"af.task.total q failed":                           60,
+		"af.task.ended q failed internal":                  1,
+		"af.task.crashes q":                                1,
+		"af.instances.expired":                             1,
+		"af.job.fires j fired":                             1,
+		"af.job.fires j overlap":                           2,
+		"af.job.lag j":                                     3,
+		"af.claim.duration q":                              1,
+		"af.claim.duration q unavailable":                  1,
+		"af.claim.tasks q":                                 5,
+		"af.settle.duration":                               1,
+		"messaging.client.operation.duration afgen send m": 0,
+		"messaging.client.operation.duration afgen send m unavailable": 0,
+		"messaging.process.duration afgen process m":                   0,
+		"messaging.process.duration afgen process m internal":          0,
+		"messaging.process.duration afgen process m aborted":           0,
+		"af.message.attempts m success":                                2,
+		"af.message.attempts m failed internal":                        2,
+		"af.message.attempts m returned":                               1,
+		"af.log.lost file":                                             4,
+		"af.message.redelivered m":                                     3,
+		"af.message.dead m permanent":                                  1,
+		"af.message.dead m crash":                                      1,
 	}
 	if !maps.Equal(v.sums, want) {
 		for _, name := range slices.Sorted(maps.Keys(v.sums)) {
@@ -122,6 +150,7 @@ func TestSeriesAreLimited(t *testing.T) {
 				if i%4 == n {
 					do(r.Submit, instrument.Start{Queue: fmt.Sprint("q", i)}, instrument.End{Stored: 2})
 					do(r.Call, instrument.Start{Service: "s", Method: fmt.Sprint(i)}, instrument.End{})
+					do(r.Message, instrument.Start{Queue: fmt.Sprint("q", i)}, instrument.End{})
 				}
 			}
 		})
@@ -135,7 +164,8 @@ func TestSeriesAreLimited(t *testing.T) {
 			sum += value
 		}
 	}
-	want := map[string]int{"af.task.submitted": MaxSeries + 1, "rpc.client.call.duration": MaxSeries + 1}
+	want := map[string]int{"af.task.submitted": MaxSeries + 1, "rpc.client.call.duration": MaxSeries + 1,
+		"messaging.client.operation.duration": MaxSeries + 1}
 	if !maps.Equal(counts, want) || sum != 2*queues || v.sums["af.task.submitted _OTHER"] != 2*500 {
 		t.Errorf("%v series with %v tasks, %v of them in the others", counts, sum, v.sums["af.task.submitted _OTHER"])
 	}
@@ -161,6 +191,8 @@ func TestRecorderAllocatesLittle(t *testing.T) {
 	r := NewRecorder(func(Metric, []string) Series { return func(context.Context, float64) {} })
 	for name, operation := range map[string]func(){
 		"call":    func() { do(r.Call, instrument.Start{Service: "s", Method: "m"}, instrument.End{}) },
+		"send":    func() { do(r.Message, instrument.Start{Queue: "q"}, instrument.End{}) },
+		"receive": func() { do(r.Message, instrument.Start{Queue: "q", Receive: true}, instrument.End{}) },
 		"submit":  func() { do(r.Submit, instrument.Start{Queue: "q"}, instrument.End{Stored: 1}) },
 		"attempt": func() { do(r.Attempt, instrument.Start{Queue: "q"}, instrument.End{Attempt: "success"}) },
 		"claimed": func() { r.Observe(instrument.Event{Kind: instrument.Claimed, Queue: "q"}) },

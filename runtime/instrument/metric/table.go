@@ -52,6 +52,10 @@ var (
 // The attributes of calls, by OpenTelemetry's conventions.
 var callAttributes = []string{"rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
 
+// The attributes of raw messages, by the same conventions.
+var messageAttributes = []string{"messaging.system", "messaging.operation.name", "messaging.destination.name",
+	"error.type"}
+
 // The indexes of table.
 const (
 	clientDuration = iota
@@ -70,6 +74,12 @@ const (
 	jobFires
 	jobLag
 	instancesExpired
+	messageSend
+	messageProcess
+	messageAttempts
+	messageRedelivered
+	messageDead
+	logLost
 
 	firstGauge
 	queueTasks = iota - 1
@@ -121,6 +131,22 @@ var table = []Metric{
 
 	instancesExpired: {"af.instances.expired", Counter, "{instance}", nil, nil,
 		"Instances declared dead, counted by the App that noticed it"},
+
+	messageSend: {"messaging.client.operation.duration", Histogram, "s", messageAttributes, callSeconds,
+		"Duration of sending raw messages. The destination is the queue"},
+	messageProcess: {"messaging.process.duration", Histogram, "s", messageAttributes, callSeconds,
+		"Duration of the handlers of raw messages"},
+	messageAttempts: {"af.message.attempts", Counter, "{attempt}", []string{"queue", "outcome", "code"}, nil,
+		"Deliveries of raw messages to handlers: success, failed (delivered again later, or dead) or returned (released " +
+			"at shutdown)"},
+	messageRedelivered: {"af.message.redelivered", Counter, "{attempt}", []string{"queue"}, nil,
+		"Deliveries of raw messages after the first one"},
+	messageDead: {"af.message.dead", Counter, "{message}", []string{"queue", "reason"}, nil,
+		"Raw messages given up and moved to the dead-letter queue. The reason is attempts, permanent or crash"},
+
+	logLost: {"af.log.lost", Counter, "{record}", []string{"reason"}, nil,
+		"Log records that this App has lost. The reason is file or console (it could not be written), handler (that of " +
+			"the program returned an error) or live (a task logged faster than those who follow it get lines)"},
 
 	queueTasks: {"af.queue.tasks", Gauge, "{task}", []string{"queue", "status"}, nil,
 		"Tasks that have not ended, of each status up to 10,000 on servers. All Apps report the same: use " +

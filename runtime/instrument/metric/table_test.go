@@ -74,9 +74,9 @@ func quoted(names []string) string {
 
 // Names, units and attributes are those of OpenTelemetry, and fit Prometheus.
 func TestTableIsWellFormed(t *testing.T) {
-	name, unit := regexp.MustCompile(`^(rpc|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
+	name, unit := regexp.MustCompile(`^(rpc|messaging|af)(\.[a-z]+)+$`), regexp.MustCompile(`^(s|\{[a-z]+\})$`)
 	allowed := []string{"queue", "job", "status", "outcome", "result", "code", "condition", "mode",
-		"rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
+		"reason", "messaging.system", "messaging.operation.name", "messaging.destination.name", "rpc.system.name", "rpc.method", "rpc.response.status_code", "error.type"}
 	seen := map[string]bool{}
 	for i, m := range table {
 		if !name.MatchString(m.Name) || seen[m.Name] || !unit.MatchString(m.Unit) || m.Description == "" ||

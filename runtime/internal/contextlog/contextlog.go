@@ -4,6 +4,8 @@ package contextlog
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"sync/atomic"
 )
 
 // A Scope is the part of a program to which a context belongs. A nil pointer to its type is a valid Scope.
@@ -23,8 +25,12 @@ type Handler struct {
 	grouped bool
 	has     Keys // top-level attributes of ready
 	from    func(context.Context) Scope
-	of      Scope // whose attributes base has; nil to add those of each record's context
+	of      Scope         // whose attributes base has; nil to add those of each record's context
+	failed  *atomic.Int64 // records for which base returned an error, of all handlers made from one
 }
+
+// A loser is a handler that counts the records that it has lost, by reason.
+type loser interface{ Lost() map[string]int64 }
 
 // Changes are calls of WithAttrs and WithGroup.
 type Changes []change
@@ -37,7 +43,7 @@ type change struct {
 // New returns a Handler that passes records to h. from returns the scope of a context. has lists attributes of h, which
 // are not added again.
 func New(h slog.Handler, from func(context.Context) Scope, has ...string) *Handler {
-	c := &Handler{base: h, ready: h, from: from}
+	c := &Handler{base: h, ready: h, from: from, failed: new(atomic.Int64)}
 	for _, key := range has {
 		c.has |= keyBits[key]
 	}
@@ -58,7 +64,7 @@ func (c *Handler) Bind(ctx context.Context, s Scope) *Handler {
 	if attrs := s.Attrs(ctx, c.has); len(attrs) > 0 {
 		h = h.WithAttrs(attrs)
 	}
-	return &Handler{base: h, ready: h, from: c.from, of: s}
+	return &Handler{base: h, ready: h, from: c.from, of: s, failed: c.failed}
 }
 
 // Unkept returns a handler with the attributes of a scope, which doesn't keep the records.
@@ -102,8 +108,29 @@ func (c *Handler) with(ch change) *Handler {
 	return &n
 }
 
+// Lost returns how many records were lost, by reason: those of the handler that c was made for, if that counts them,
+// and "handler" for those for which it returned an error.
+func (c *Handler) Lost() map[string]int64 {
+	all := map[string]int64{}
+	if l, ok := c.base.(loser); ok {
+		maps.Copy(all, l.Lost())
+	}
+	if n := c.failed.Load(); n > 0 {
+		all["handler"] = n
+	}
+	return all
+}
+
 // Handle implements [slog.Handler].
 func (c *Handler) Handle(ctx context.Context, r slog.Record) error {
+	err := c.handle(ctx, r)
+	if err != nil {
+		c.failed.Add(1) // package slog ignores it
+	}
+	return err
+}
+
+func (c *Handler) handle(ctx context.Context, r slog.Record) error {
 	s := c.of
 	if s != nil {
 		s.Keep(ctx, c.since, r)

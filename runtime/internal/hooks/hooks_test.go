@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,31 @@ func newSet(all ...instrument.Instrumentation) *hooks.Set {
 	return s
 }
 
+// Lost log records are observed once a second, and at the end, each once.
+func TestLostLogs(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var rec recorder.Recorder
+		var lost atomic.Int64
+		s := newSet(&rec)
+		s.Watch(func() []backend.Condition { return nil }, func() map[string]int64 {
+			return map[string]int64{"file": lost.Load(), "live": 2}
+		})
+		for range 3 {
+			lost.Add(5)
+			time.Sleep(2 * time.Second) // virtual
+		}
+		lost.Add(1)
+		s.Close()
+		sums, events := map[string]int64{}, rec.Events(instrument.LogLost)
+		for _, e := range events {
+			sums[e.Reason] += e.Records
+		}
+		if want := map[string]int64{"file": 16, "live": 2}; !maps.Equal(sums, want) || len(events) != 5 {
+			t.Errorf("%d events with %v, want 5 with %v", len(events), sums, want)
+		}
+	})
+}
+
 // A mode is entered and left once, also if one replaces another.
 func TestModes(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
@@ -36,7 +62,7 @@ func TestModes(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			return now
-		})
+		}, func() map[string]int64 { return nil })
 		time.Sleep(time.Second / 2) // conditions are compared at whole seconds
 		for _, c := range []backend.Condition{
 			{Name: "db", Mode: "db-down", Cause: "no route"}, {Name: "db", Mode: "db-down"}, {Name: "db", Mode: "db-full"},
@@ -142,7 +168,7 @@ func TestNilSet(t *testing.T) {
 	s := hooks.New(nil)
 	own := map[string]string{"a": "b"}
 	s.Own("", nil)
-	s.Watch(nil)
+	s.Watch(nil, nil)
 	s.Close()
 	s.Flush()
 	if s.Trace(t.Context()) != "" || s.Carrier(t.Context()) != nil || !maps.Equal(s.Join(t.Context(), nil, own), own) ||

@@ -2,6 +2,8 @@ package hooks
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,7 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/instrument"
 )
 
-// modesEvery is the interval in which conditions are compared.
+// modesEvery is the interval in which conditions and lost log records are compared.
 const modesEvery = time.Second
 
 // modes observes the degraded modes of an App.
@@ -19,7 +21,9 @@ type modes struct {
 	closed  bool
 	running sync.WaitGroup
 
-	down map[string]mode // by the name of the condition; only the goroutine uses it
+	// Only the goroutine uses these.
+	down map[string]mode  // by the name of the condition
+	lost map[string]int64 // log records, by reason
 }
 
 type mode struct {
@@ -27,9 +31,10 @@ type mode struct {
 	since time.Time
 }
 
-// Watch observes degraded modes until Close, on its own goroutine. conditions returns the App's conditions and must not
-// block. It must be called at most once. After Close, and on a nil Set, it does nothing.
-func (s *Set) Watch(conditions func() []backend.Condition) {
+// Watch observes degraded modes and lost log records until Close, on its own goroutine. conditions returns the App's
+// conditions, and lost its lost records by reason. Neither may block. Watch must be called at most once. After Close,
+// and on a nil Set, it does nothing.
+func (s *Set) Watch(conditions func() []backend.Condition, lost func() map[string]int64) {
 	if s == nil {
 		return
 	}
@@ -39,15 +44,17 @@ func (s *Set) Watch(conditions func() []backend.Condition) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.modes.end, s.modes.down = cancel, map[string]mode{}
+	s.modes.end, s.modes.down, s.modes.lost = cancel, map[string]mode{}, map[string]int64{}
 	s.modes.running.Go(func() {
 		tick := time.NewTicker(modesEvery)
 		defer tick.Stop()
 		for {
 			s.compare(conditions())
+			s.compareLost(lost())
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
+				s.compareLost(lost())
 				return
 			}
 		}
@@ -66,6 +73,17 @@ func (s *Set) Close() {
 	}
 	s.modes.mu.Unlock()
 	s.modes.running.Wait()
+}
+
+// compareLost observes the log records that were lost since the last call. An instrument that logs can't make this a
+// loop, since that is once a second.
+func (s *Set) compareLost(lost map[string]int64) {
+	for _, reason := range slices.Sorted(maps.Keys(lost)) {
+		if n := lost[reason] - s.modes.lost[reason]; n > 0 {
+			s.modes.lost[reason] = lost[reason]
+			s.Observe(instrument.Event{Kind: instrument.LogLost, Reason: reason, Records: n})
+		}
+	}
 }
 
 // compare observes the modes that were entered or left since the last call.

@@ -62,6 +62,7 @@ type Sender struct {
 
 	mu       sync.Mutex
 	followed map[string]*followed
+	lost     int64 // lines
 }
 
 // A followed is a task that someone follows.
@@ -69,6 +70,7 @@ type followed struct {
 	until time.Time
 	fence int64
 	next  int // the number of the next line to send
+	known int // the number of the first line that is neither sent before nor counted as lost
 }
 
 // NewSender returns a Sender. running returns the lines and the fence of a task that runs in this process, or nil.
@@ -134,15 +136,35 @@ func (s *Sender) due() (events []event, more bool) {
 			delete(s.followed, id)
 			continue
 		}
-		if fence != f.fence {
+		begun := fence != f.fence
+		if begun {
 			f.fence, f.next = fence, 0
 		}
-		if some, first := lines.After(f.next); len(some) > 0 {
+		some, first := lines.After(f.next)
+		if !begun { // lines of the time before it was followed are not lost
+			s.lost += int64(max(first-max(f.next, f.known), 0))
+		}
+		f.known = max(f.known, first)
+		if begun {
+			f.known = first
+		}
+		if len(some) > 0 {
 			events = append(events, event{id, fence, first, some})
 			f.next = first + len(some)
 		}
 	}
 	return events, len(s.followed) > 0
+}
+
+// Lost returns how many lines were not sent, since a task logged faster than they are, or since events were lost. A nil
+// Sender has lost none.
+func (s *Sender) Lost() int64 {
+	if s == nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
 }
 
 // send sends an event. If that fails, the follower finds the lines with the task.
