@@ -149,7 +149,10 @@ func checkSeries(t *testing.T, m metric.Metric, s *dto.Metric) {
 // Without an instrument, or with that of another App, each scrape fails with the reason.
 func TestMisuseIsRefused(t *testing.T) {
 	shared := metrics.New()
-	first := open(t, memory.New(), af.Instrument(af.NoInstrument{}, shared))
+	first := open(t, memory.New(), af.Instrument(nil, af.NoInstrument{}), af.Instrument(shared))
+	if all := first.Instruments(); len(all) != 2 || all[1] != shared {
+		t.Errorf("the instruments are %v", all)
+	}
 	if status, body := request(t, metrics.Handler(first), ""); status != http.StatusOK {
 		t.Errorf("status %d: %s", status, body)
 	}
