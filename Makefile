@@ -12,13 +12,14 @@ BENCH ?= .
 # Which rows make bench-peers measures, a regexp, and in how many rounds. BEFORE adds afgen at that revision.
 ROWS ?=
 ROUNDS ?= 3
-# The version that make release builds. By default any: that of the tag of HEAD, or a pseudo-version.
+# The version that make release builds, by default any: that of the tag of HEAD, or a pseudo-version. make release-check
+# checks it, by default the latest tag.
 VERSION ?=
 
 tiers = GO='$(GO)' $(GO) run ./internal/tiers
 
 .PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers bench-peers \
-  dependencies generate release stack stack-down demo-servers demo-ui \
+  dependencies generate release release-check stack stack-down demo-servers demo-ui \
   screenshots
 help:
 	@echo 'make demo            run the example services and their client'
@@ -42,6 +43,7 @@ help:
 	@echo 'make generate        go generate ./...'
 	@echo 'make screenshots     take the pictures of the dashboard in docs/screenshots; needs Chromium'
 	@echo 'make release         build archives of the commands at HEAD for all platforms, and SHA256SUMS, into dist/'
+	@echo 'make release-check   check that otel and metrics require VERSION of the root module, by default its latest tag'
 	@echo 'make demo-servers    make demo over RabbitMQ, MongoDB and Redis, which it starts'
 	@echo 'make stack           start RabbitMQ, Redis and MongoDB for the tests of this checkout'
 	@echo 'make stack-down      stop them'
@@ -121,6 +123,9 @@ screenshots:
 # This builds a clone of HEAD, so uncommitted changes have no effect.
 release:
 	@$(GO) run ./internal/release $(if $(VERSION),-version '$(VERSION)')
+
+release-check:
+	@$(GO) run ./internal/release -check $(if $(VERSION),-version '$(VERSION)')
 
 # The servers listen on free loopback ports and run until stack-down. Tests use them, or start them themselves.
 stack:

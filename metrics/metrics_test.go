@@ -71,6 +71,7 @@ func activity(t *testing.T, app *af.App, i *metrics.Instrument, n int) {
 		for _, e := range []instrument.Event{
 			{Kind: instrument.AttemptLost, Queue: resize.Name, Task: id, Owner: id},
 			{Kind: instrument.OwnerExpired, Owner: id},
+			{Kind: instrument.LogLost, Reason: "file", Records: 1},
 			{Kind: instrument.JobFired, Job: "nightly", Task: id},
 			{Kind: instrument.JobSkipped, Job: "nightly", Reason: "overlap", Tasks: 1},
 		} {
@@ -78,6 +79,9 @@ func activity(t *testing.T, app *af.App, i *metrics.Instrument, n int) {
 		}
 		_, end := i.Attempt(ctx, instrument.Start{Queue: resize.Name, Task: id})
 		end(instrument.End{Attempt: af.AttemptFailed, Code: af.ErrDeadlineExceeded, Abandoned: true})
+		must(t, app.Send(ctx, "orders", id))
+		_, end = i.Message(ctx, instrument.Start{Queue: "orders", Receive: true, Attempt: 2})
+		end(instrument.End{Code: af.ErrNotFound, Dead: af.DeadPermanent})
 	}
 }
 
@@ -122,7 +126,8 @@ func checkSeries(t *testing.T, m metric.Metric, s *dto.Metric) {
 		t.Errorf("%s has the buckets %v, want %v", m.Prometheus(), bounds, m.Buckets)
 	}
 	known := []string{"", resize.Name, "nightly", "afgen", "orders/Get", "ok", "success", "failed", "waiting", "pending",
-		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown"}
+		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown",
+		"orders", "send", "process", "permanent", "file"}
 	var names []string
 	for _, l := range s.GetLabel() {
 		names = append(names, l.GetName())
@@ -144,7 +149,10 @@ func checkSeries(t *testing.T, m metric.Metric, s *dto.Metric) {
 // Without an instrument, or with that of another App, each scrape fails with the reason.
 func TestMisuseIsRefused(t *testing.T) {
 	shared := metrics.New()
-	first := open(t, memory.New(), af.Instrument(af.NoInstrument{}, shared))
+	first := open(t, memory.New(), af.Instrument(nil, af.NoInstrument{}), af.Instrument(shared))
+	if all := first.Instruments(); len(all) != 2 || all[1] != shared {
+		t.Errorf("the instruments are %v", all)
+	}
 	if status, body := request(t, metrics.Handler(first), ""); status != http.StatusOK {
 		t.Errorf("status %d: %s", status, body)
 	}

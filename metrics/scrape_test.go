@@ -152,7 +152,7 @@ func TestSeveralApps(t *testing.T) {
 	}
 	together := scrape(t, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	for name, want := range map[string]float64{
-		"rpc_client_call_duration_seconds": 3, "af_instances": 2 + 2, "af_worker_slots": 4 + 4,
+		"rpc_client_call_duration_seconds": 3, "af_worker_slots": 4 + 4,
 	} {
 		if got := sum(together[name]); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)

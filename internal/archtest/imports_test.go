@@ -205,7 +205,7 @@ var arrows = []row{
 	{"internal/signature", nil, nil},
 	{"internal/suggest", nil, nil},
 	{"internal/testkit", nil, nil},
-	{"internal/release", nil, nil},
+	{"internal/release", nil, []string{"golang.org/x/mod"}},
 	{"internal/tiers", nil, nil},
 	{"internal/wordlist", nil, nil},
 	{"internal/workload", []string{"runtime"}, nil},

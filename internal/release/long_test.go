@@ -86,15 +86,3 @@ func checkArchive(t *testing.T, command, archive string) {
 		t.Errorf("version: %s, %v", line, err)
 	}
 }
-
-// clone returns a clone of this repository whose HEAD has a tag.
-func clone(t *testing.T, tag string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, args := range [][]string{{"clone", "-q", "../..", dir}, {"-C", dir, "tag", tag}} {
-		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
-			t.Fatalf("git %s: %v\n%s", args, err, out)
-		}
-	}
-	return dir
-}

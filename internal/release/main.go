@@ -2,6 +2,7 @@
 // release runs it.
 //
 //	go run ./internal/release [-version v1.2.3] [-out dist] [-platforms linux/amd64,…]
+//	go run ./internal/release -check [-version v1.2.3]
 //
 // It builds a clone of HEAD, so uncommitted changes have no effect. The go command stamps the version: the tag of the
 // commit, or a pseudo-version. With -version the build fails if that is another one. The same commit, tag and version of
@@ -9,6 +10,9 @@
 //
 // If a command has a directory man with a program, that writes files for the archive, such as man pages, into the
 // directory that is its argument. It runs on this machine, with SOURCE_DATE_EPOCH set to the time of the commit.
+//
+// With -check it builds nothing. It fails if the nested modules that get versions, otel and metrics, require an older
+// version of the root module than this one, or the latest tag. make release-check runs it before these are tagged.
 package main
 
 import (
@@ -38,13 +42,20 @@ var platforms = []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/a
 func main() {
 	var r release
 	var only string
+	check := flag.Bool("check", false, "only check that otel and metrics require this version of the root module")
 	flag.StringVar(&r.version, "version", "", "fail if the commit has another `version`")
 	flag.StringVar(&r.out, "out", "dist", "`directory` for the archives; files in it that have the same names are replaced")
 	flag.StringVar(&only, "platforms", strings.Join(platforms, ","), "`list` of GOOS/GOARCH")
 	flag.Parse()
 	r.root, r.platforms = ".", strings.Split(only, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	sums, err := r.build(ctx)
+	var sums string
+	var err error
+	if *check {
+		err = checkModules(ctx, r.root, r.version)
+	} else {
+		sums, err = r.build(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)

@@ -77,7 +77,8 @@ var computing = only("gen", "internal/fault", "runtime", "runtime/backend/memory
 // start no goroutines: the race detector would find nothing in them. make test-all runs them once, at full length and
 // without it.
 var sequential = only("cmd/af", "cmd/af/internal/oncall", "cmd/af/man", "cmd/afgen", "gen/contract", "gen/diag",
-	"gen/directive", "gen/emit", "gen/scan", "golden", "internal/archtest", "internal/tiers", "templates")
+	"gen/directive", "gen/emit", "gen/scan", "golden", "internal/archtest", "internal/release", "internal/tiers",
+	"templates")
 
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {
