@@ -65,7 +65,7 @@ func attempt(s span) string {
 	return text
 }
 
-// attempts waits for the attempts of a task and compares them.
+// ends waits for the attempts of a task and compares how they have ended.
 func (p *pair) ends(t *testing.T, task string, want ...string) {
 	t.Helper()
 	var got []string
@@ -104,7 +104,8 @@ func (p *pair) attempts(t *testing.T) {
 		{name: "fails", want: []string{"process: failed, error unknown, retrying", "process: failed, error unknown, failed"}},
 		{name: "snoozes", want: []string{"process: returned, unset , waiting, snoozed", success}},
 		{name: "permanent", want: []string{"process: failed, error not_found, failed"}},
-		{name: "panics", options: []af.SubmitOption{af.Retries(0)}, want: []string{"process: failed, error internal, failed"}},
+		{name: "panics", options: []af.SubmitOption{af.Retries(0)},
+			want: []string{"process: failed, error internal, failed"}},
 		{name: "done_panics", done: true, want: []string{"process: failed, error internal, retrying",
 			"process: failed, error internal, failed"}},
 		{name: "times_out", do: "waits", options: []af.SubmitOption{af.Retries(0), af.Timeout(10 * time.Millisecond)},
@@ -167,12 +168,15 @@ func (p *pair) retriedTask(t *testing.T) {
 	again, err := p.client.RetryTask(t.Context(), id)
 	must(t, err)
 	p.ends(t, again, "process: failed, error not_found, failed")
-	submits := p.matching(func(s span) bool { return s.Name == "submit job" && s.Attributes["messaging.message.id"] != "" })
+	submits := p.matching(func(s span) bool {
+		return s.Name == "submit job" && s.Attributes["messaging.message.id"] != ""
+	})
 	at := func(id string) span {
 		return submits[slices.IndexFunc(submits, func(s span) bool { return s.Attributes["messaging.message.id"] == id })]
 	}
 	first, retry, run := at(id), at(again), p.of(again)[0]
-	if len(retry.Links) != 1 || retry.Links[0] != (link{"retried_task", first.Trace, first.ID}) || retry.Status != "unset" ||
+	if len(retry.Links) != 1 || retry.Links[0] != (link{"retried_task", first.Trace, first.ID}) ||
+		retry.Status != "unset" ||
 		retry.Attributes["af.task.retry_of"] != id || run.Attributes["af.task.retry_of"] != id || run.Parent != retry.ID {
 		t.Errorf("RetryTask is %+v, its attempt %+v", retry, run)
 	}
@@ -379,7 +383,8 @@ func (p *pair) messages(t *testing.T) {
 		{"error invalid_argument permanent, attempt 1"},
 		{"error unavailable , attempt 1", "error unavailable attempts, attempt 2"},
 	} {
-		if got := deliveries[sent[i].ID]; !slices.Equal(got, want) || sent[i].Status != "unset" || sent[i].Kind != "producer" {
+		got := deliveries[sent[i].ID]
+		if !slices.Equal(got, want) || sent[i].Status != "unset" || sent[i].Kind != "producer" {
 			t.Errorf("message %d is %s %s, and delivered as %q, want %q", i, sent[i].Kind, sent[i].Status, got, want)
 		}
 	}

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(parent) != "" {
 		os.Exit(isolated())
 	}
-	if err := errors.Join(os.Setenv(parent, fmt.Sprint(os.Getpid())), os.Setenv("GORACE", "atexit_sleep_ms=0")); err != nil {
+	err := errors.Join(os.Setenv(parent, fmt.Sprint(os.Getpid())), os.Setenv("GORACE", "atexit_sleep_ms=0"))
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
