@@ -241,7 +241,7 @@ func (p *pair) submissions(t *testing.T) {
 		}, "error unavailable 1000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			err := tt.submit(ctx)
 			s := p.newest(t, "submit idle")
@@ -272,7 +272,9 @@ func (p *pair) calls(t *testing.T) {
 		call           func(ctx context.Context) error
 		code           string
 		client, server string // server "" has no span
-		races          bool   // the answer with the end of the client's context: the outcome is answered or unknown
+		// The client's context ends while the service answers: the outcome is answered or unknown, and the service sees its
+		// deadline or the cancellation by the client, whichever is first.
+		races bool
 	}{
 		{name: "ok", code: "ok", client: "unset  ", server: "unset "},
 		{name: "not_found", code: "not_found", client: "error not_found answered", server: "unset "}, // the caller's fault
@@ -329,11 +331,14 @@ func (p *pair) calls(t *testing.T) {
 			if is := c.Status + " " + c.Attributes["error.type"] + " " + outcome; is != tt.client {
 				t.Errorf("the client has %q, want %q", is, tt.client)
 			}
-			if is := s.Status + " " + s.Attributes["error.type"]; tt.server != "" && is != tt.server {
+			code := s.Attributes["rpc.response.status_code"]
+			cancelled := tt.races && code == "canceled" && s.Status == "unset"
+			if is := s.Status + " " + s.Attributes["error.type"]; tt.server != "" && is != tt.server && !cancelled {
 				t.Errorf("the service has %q, want %q", is, tt.server)
 			}
 			for kind, s := range got {
-				if is := s.Attributes["rpc.response.status_code"]; is != tt.code {
+				is := s.Attributes["rpc.response.status_code"]
+				if is != tt.code && !(kind == "server" && cancelled) {
 					t.Errorf("%s has the code %q, want %q", kind, is, tt.code)
 				}
 			}
@@ -407,6 +412,13 @@ func (p *pair) jobs(t *testing.T) {
 	})
 	<-started
 	within(t, "a due time is skipped", func() bool { return p.fires("slow", "overlap") > 0 })
+	fired := map[string]bool{} // tasks, as two Apps may submit that of one due time
+	for _, s := range p.matching(func(s span) bool { return s.Attributes["af.job"] == "slow" && s.Kind == "producer" }) {
+		fired[s.Attributes["messaging.message.id"]] = true
+	}
+	if len(fired) != 1 {
+		t.Errorf("while its first task runs, the job has submitted %v", fired)
+	}
 	close(release)
 	within(t, "a task of the job", func() bool {
 		return len(p.matching(func(s span) bool { return s.Attributes["af.job"] == "quick" && s.Kind == "consumer" })) > 0
@@ -419,9 +431,6 @@ func (p *pair) jobs(t *testing.T) {
 		inTrace[2].Parent != inTrace[1].ID || attempt(inTrace[2]) != "process: success, unset , success" {
 		t.Errorf("the trace of a fire is %+v", inTrace)
 	}
-	within(t, "each fire has a span", func() bool {
-		return float64(len(p.matching(func(s span) bool { return s.Name == "fire slow" }))) == p.fires("slow", "fired")
-	})
 }
 
 // fires returns af.job.fires of a job.

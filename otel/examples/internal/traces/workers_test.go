@@ -129,6 +129,7 @@ func (w *worker) Run(ctx context.Context, do string) (int, error) {
 			return 0, ctx.Err()
 		}
 	case "ignores":
+		<-ctx.Done()
 		w.started <- struct{}{}
 		<-w.release
 	}
