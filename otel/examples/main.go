@@ -1,5 +1,5 @@
-// Command examples is a small program with OpenTelemetry: an HTTP front end, and the service, workers and job of package
-// gallery. Package telemetry switches OpenTelemetry on by the standard environment variables:
+// Command examples is a small program with OpenTelemetry: an HTTP front end, and the service, workers and job of
+// package gallery. Package telemetry switches OpenTelemetry on by the standard environment variables:
 //
 //	OTEL_TRACES_EXPORTER=console go run .
 //	curl -X POST 127.0.0.1:8080/albums/spring

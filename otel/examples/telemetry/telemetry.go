@@ -1,5 +1,5 @@
-// Package telemetry sets up OpenTelemetry by its standard environment variables. Copy it into a program, as OpenTelemetry
-// leaves this to programs.
+// Package telemetry sets up OpenTelemetry by its standard environment variables. Copy it into a program, as
+// OpenTelemetry leaves this to programs.
 //
 // Nothing is exported unless the environment asks for it:
 //

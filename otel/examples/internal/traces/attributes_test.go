@@ -74,7 +74,8 @@ func TestAttributesAreDocumented(t *testing.T) {
 			strings.Join(strings.Fields(r.sometimes), ", "), r.value)
 	}
 	b.WriteString("\n")
-	testkit.Section(t, "../../../../docs/otel.md", "<!-- begin attributes -->", "<!-- end attributes -->", b.String(), *update)
+	testkit.Section(t, "../../../../docs/otel.md", "<!-- begin attributes -->", "<!-- end attributes -->", b.String(),
+		*update)
 }
 
 // group returns the kind of a span, as in the table, and its name as it should be by its attributes.

@@ -65,7 +65,7 @@ func attempt(s span) string {
 	return text
 }
 
-// attempts waits for the attempts of a task and compares them.
+// ends waits for the attempts of a task and compares how they have ended.
 func (p *pair) ends(t *testing.T, task string, want ...string) {
 	t.Helper()
 	var got []string
@@ -104,7 +104,8 @@ func (p *pair) attempts(t *testing.T) {
 		{name: "fails", want: []string{"process: failed, error unknown, retrying", "process: failed, error unknown, failed"}},
 		{name: "snoozes", want: []string{"process: returned, unset , waiting, snoozed", success}},
 		{name: "permanent", want: []string{"process: failed, error not_found, failed"}},
-		{name: "panics", options: []af.SubmitOption{af.Retries(0)}, want: []string{"process: failed, error internal, failed"}},
+		{name: "panics", options: []af.SubmitOption{af.Retries(0)},
+			want: []string{"process: failed, error internal, failed"}},
 		{name: "done_panics", done: true, want: []string{"process: failed, error internal, retrying",
 			"process: failed, error internal, failed"}},
 		{name: "times_out", do: "waits", options: []af.SubmitOption{af.Retries(0), af.Timeout(10 * time.Millisecond)},
@@ -167,12 +168,15 @@ func (p *pair) retriedTask(t *testing.T) {
 	again, err := p.client.RetryTask(t.Context(), id)
 	must(t, err)
 	p.ends(t, again, "process: failed, error not_found, failed")
-	submits := p.matching(func(s span) bool { return s.Name == "submit job" && s.Attributes["messaging.message.id"] != "" })
+	submits := p.matching(func(s span) bool {
+		return s.Name == "submit job" && s.Attributes["messaging.message.id"] != ""
+	})
 	at := func(id string) span {
 		return submits[slices.IndexFunc(submits, func(s span) bool { return s.Attributes["messaging.message.id"] == id })]
 	}
 	first, retry, run := at(id), at(again), p.of(again)[0]
-	if len(retry.Links) != 1 || retry.Links[0] != (link{"retried_task", first.Trace, first.ID}) || retry.Status != "unset" ||
+	if len(retry.Links) != 1 || retry.Links[0] != (link{"retried_task", first.Trace, first.ID}) ||
+		retry.Status != "unset" ||
 		retry.Attributes["af.task.retry_of"] != id || run.Attributes["af.task.retry_of"] != id || run.Parent != retry.ID {
 		t.Errorf("RetryTask is %+v, its attempt %+v", retry, run)
 	}
@@ -237,7 +241,7 @@ func (p *pair) submissions(t *testing.T) {
 		}, "error unavailable 1000"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			err := tt.submit(ctx)
 			s := p.newest(t, "submit idle")
@@ -268,7 +272,9 @@ func (p *pair) calls(t *testing.T) {
 		call           func(ctx context.Context) error
 		code           string
 		client, server string // server "" has no span
-		races          bool   // the answer with the end of the client's context: the outcome is answered or unknown
+		// The client's context ends while the service answers: the outcome is answered or unknown, and the service sees its
+		// deadline or the cancellation by the client, whichever is first.
+		races bool
 	}{
 		{name: "ok", code: "ok", client: "unset  ", server: "unset "},
 		{name: "not_found", code: "not_found", client: "error not_found answered", server: "unset "}, // the caller's fault
@@ -325,11 +331,14 @@ func (p *pair) calls(t *testing.T) {
 			if is := c.Status + " " + c.Attributes["error.type"] + " " + outcome; is != tt.client {
 				t.Errorf("the client has %q, want %q", is, tt.client)
 			}
-			if is := s.Status + " " + s.Attributes["error.type"]; tt.server != "" && is != tt.server {
+			code := s.Attributes["rpc.response.status_code"]
+			cancelled := tt.races && code == "canceled" && s.Status == "unset"
+			if is := s.Status + " " + s.Attributes["error.type"]; tt.server != "" && is != tt.server && !cancelled {
 				t.Errorf("the service has %q, want %q", is, tt.server)
 			}
 			for kind, s := range got {
-				if is := s.Attributes["rpc.response.status_code"]; is != tt.code {
+				is := s.Attributes["rpc.response.status_code"]
+				if is != tt.code && !(kind == "server" && cancelled) {
 					t.Errorf("%s has the code %q, want %q", kind, is, tt.code)
 				}
 			}
@@ -379,7 +388,8 @@ func (p *pair) messages(t *testing.T) {
 		{"error invalid_argument permanent, attempt 1"},
 		{"error unavailable , attempt 1", "error unavailable attempts, attempt 2"},
 	} {
-		if got := deliveries[sent[i].ID]; !slices.Equal(got, want) || sent[i].Status != "unset" || sent[i].Kind != "producer" {
+		got := deliveries[sent[i].ID]
+		if !slices.Equal(got, want) || sent[i].Status != "unset" || sent[i].Kind != "producer" {
 			t.Errorf("message %d is %s %s, and delivered as %q, want %q", i, sent[i].Kind, sent[i].Status, got, want)
 		}
 	}
@@ -402,6 +412,13 @@ func (p *pair) jobs(t *testing.T) {
 	})
 	<-started
 	within(t, "a due time is skipped", func() bool { return p.fires("slow", "overlap") > 0 })
+	fired := map[string]bool{} // tasks, as two Apps may submit that of one due time
+	for _, s := range p.matching(func(s span) bool { return s.Attributes["af.job"] == "slow" && s.Kind == "producer" }) {
+		fired[s.Attributes["messaging.message.id"]] = true
+	}
+	if len(fired) != 1 {
+		t.Errorf("while its first task runs, the job has submitted %v", fired)
+	}
 	close(release)
 	within(t, "a task of the job", func() bool {
 		return len(p.matching(func(s span) bool { return s.Attributes["af.job"] == "quick" && s.Kind == "consumer" })) > 0
@@ -414,9 +431,6 @@ func (p *pair) jobs(t *testing.T) {
 		inTrace[2].Parent != inTrace[1].ID || attempt(inTrace[2]) != "process: success, unset , success" {
 		t.Errorf("the trace of a fire is %+v", inTrace)
 	}
-	within(t, "each fire has a span", func() bool {
-		return float64(len(p.matching(func(s span) bool { return s.Name == "fire slow" }))) == p.fires("slow", "fired")
-	})
 }
 
 // fires returns af.job.fires of a job.

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(parent) != "" {
 		os.Exit(isolated())
 	}
-	if err := errors.Join(os.Setenv(parent, fmt.Sprint(os.Getpid())), os.Setenv("GORACE", "atexit_sleep_ms=0")); err != nil {
+	err := errors.Join(os.Setenv(parent, fmt.Sprint(os.Getpid())), os.Setenv("GORACE", "atexit_sleep_ms=0"))
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -128,6 +129,7 @@ func (w *worker) Run(ctx context.Context, do string) (int, error) {
 			return 0, ctx.Err()
 		}
 	case "ignores":
+		<-ctx.Done()
 		w.started <- struct{}{}
 		<-w.release
 	}
