@@ -9,8 +9,8 @@ import (
 
 // MongoMonitor adds a monitor of the commands that Apps send to MongoDB, such as that of OpenTelemetry's otelmongo. It
 // gets the context of the operation that sends a command, with the values of the context given to the App: in a
-// handler that is the handler's, with the current span. Commands that are sent in the background, such as claims and heartbeats,
-// and those that are sent for several callers at once, have a context without values.
+// handler that is the handler's, with the current span. Commands that are sent in the background, such as claims and
+// heartbeats, and those that are sent for several callers at once, have a context without values.
 //
 // Monitors are called in the order in which they were added, on the goroutines of operations, so they must not block. A
 // command may contain payloads. Nil has no effect.
