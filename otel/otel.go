@@ -23,7 +23,8 @@
 //
 // An attempt is a child of the span that submitted the task if it begins within [ChildWithin] of the submission.
 // Otherwise it begins a new trace, so that no trace lasts for days. It always has a link to that span. Links have the
-// attribute af.link: creation, previous_attempt or retried_task.
+// attribute af.link: creation, previous_attempt or retried_task. previous_attempt is also known if another process has
+// run that attempt, but not if it was lost or its span was not sampled.
 //
 // The status of a span is an error if a call or submission fails, if a service answers a code that is its own fault
 // (unknown, deadline_exceeded, unimplemented, internal, unavailable, data_loss), and if an attempt fails: by an error,

@@ -1,8 +1,6 @@
 package runtime
 
-import (
-	"github.com/afgen/afgen/runtime/backend"
-)
+import "github.com/afgen/afgen/runtime/backend"
 
 // A Count is a number of tasks. Its fields:
 //
@@ -21,6 +19,7 @@ type Count = backend.Count
 //	Outcome  AttemptOutcome // how it has ended
 //	Code     Code           // of its error
 //	Message  string         // of its error, at most 512 bytes
+//	Trace    string         // the traceparent of its span if that was sampled; else ""
 type Attempt = backend.Attempt
 
 // An AttemptOutcome is how an attempt has ended. Its values are [AttemptSucceeded], [AttemptFailed], [AttemptStopped],

@@ -53,6 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"observed", observed},                                 // each operation that begins ends once, in one trace
 		{"measured", measured},                                 // each attempt, end and message counts once
 		{"system_shared", systemShared},                        // one App reads it for the gauges of all
+		{"attempts_linked", attemptsLinked},                    // to the one before, wherever that ran
 		{"changes_by_hand", changedByHand},                     // they are made, and recorded in order
 		{"changes_in_bulk", changedInBulk},                     // page by page, and once
 		{"changes_tell_who_and_why", limitsTell},               // limits and jobs keep the last change

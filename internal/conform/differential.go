@@ -321,6 +321,9 @@ func doSettle(m *machine, op operation) {
 		e.Payload = pick(op.C, backend.PayloadUnknown, backend.PayloadWrongVersion, backend.PayloadDecoded)
 	}
 	e.Clear = op.C%2 == 0
+	if op.C > 5 {
+		e.Trace = fmt.Sprintf("00-%032x-%016x-01", op.B+1, op.C)
+	}
 	if op.D%2 == 0 && e.To != backend.StatusStopped {
 		e.Error = &backend.TaskError{Code: pick(op.C, backend.ErrInternal, backend.ErrUnavailable), Message: "Why"}
 		if op.C%3 == 0 {

@@ -264,6 +264,7 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 	default:
 		t.addAttempt(backend.OutcomeOf(s.To), s.Error)
 	}
+	t.Attempts[len(t.Attempts)-1].Trace = s.Trace
 	switch s.To {
 	case backend.StatusSuccess:
 		t.Result, t.Error = s.Result, nil

@@ -28,7 +28,10 @@ var attemptBehaviours = []behaviour{
 	{"long_message", longMessage},             // it is shortened, and remains UTF-8
 	{"heads_omit_attempts", headsOmitAttempts},
 	{"page_bytes_count_attempts", attemptsCount},
-	{"retry_has_none", retryHasNone}, // a task that retries another begins without attempts
+	{"retry_has_none", retryHasNone},              // a task that retries another begins without attempts
+	{"each_end_keeps_trace", eachEndKeepsTrace},   // each settle has its own, and claims and lists return them
+	{"final_end_keeps_trace", finalEndKeepsTrace}, // also of a task with subtasks, and of a stop
+	{"lost_end_has_no_trace", lostHasNoTrace},     // of a loss, a refused settle and one without a trace
 }
 
 // testIP is the address of the instances of world.claim and world.take.

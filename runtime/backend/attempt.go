@@ -16,6 +16,9 @@ type Attempt struct {
 	Outcome  AttemptOutcome `json:"outcome"`
 	Code     Code           `json:"code,omitempty"`    // of its error
 	Message  string         `json:"message,omitempty"` // of its error, at most MaxAttemptMessage bytes
+	// Trace is the traceparent of its span, from Settle.Trace. It is "" without an instrument, if the span was not
+	// sampled, and if the attempt was lost. It comes from another process: check it before use.
+	Trace string `json:"trace,omitempty"`
 }
 
 // MaxAttemptMessage is the limit of Attempt.Message, in bytes.
@@ -48,7 +51,7 @@ func OutcomeOf(settled Status) AttemptOutcome {
 
 // NewAttempt returns the attempt that runs a task, as it has ended. t is the task while it runs. why is the error that
 // the task gets by it, or nil: a task that is returned only gets one with PayloadWrongVersion, and one that is lost
-// only if it fails.
+// only if it fails. The store sets Trace.
 func NewAttempt(t *Task, ended time.Time, outcome AttemptOutcome, why *TaskError) Attempt {
 	a := Attempt{Attempt: t.Attempt, Fence: t.Fence, Instance: t.Instance, IP: t.IP, Started: t.Started, Ended: ended,
 		Outcome: outcome}

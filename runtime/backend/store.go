@@ -237,6 +237,8 @@ type Settle struct {
 	// Payload is what the attempt has found out about the task's payload.
 	Payload PayloadState
 	Clear   bool // remove Task.Suspect: the attempt has ended by itself or has run for long enough
+	// Trace becomes Attempt.Trace. Usually it is empty; then it must cost the store nothing.
+	Trace string
 }
 
 // A PayloadState is what an attempt has found out about a task's payload.

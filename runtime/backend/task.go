@@ -139,7 +139,7 @@ func (t *Task) Size() int {
 		n += len(name) + len(value)
 	}
 	for i := range t.Attempts {
-		n += 200 + len(t.Attempts[i].Message)
+		n += 200 + len(t.Attempts[i].Message) + len(t.Attempts[i].Trace)
 	}
 	if t.Error != nil {
 		n += len(t.Error.Message) + DetailsSize(t.Error.Details)

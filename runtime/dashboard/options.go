@@ -48,7 +48,7 @@ func RedactPayload(f func(queue string, value json.RawMessage) json.RawMessage) 
 }
 
 // TraceLink is the address of a trace in another system, such as https://traces.example.com/trace/{trace}. {trace} is
-// replaced by the trace id of a task, 32 hexadecimal digits.
+// replaced by the trace id of a task or of one of its attempts, 32 hexadecimal digits.
 func TraceLink(url string) Option {
 	return func(o *options) { o.traceLink = url }
 }

@@ -68,6 +68,7 @@ type step struct {
 	IP       string
 	Code     af.Code
 	Message  string
+	Trace    string // the traceparent of the attempt
 	Future   bool
 }
 
@@ -198,7 +199,8 @@ func stepsOf(t *af.Task, now time.Time) []step {
 	}
 	for _, a := range t.Attempts {
 		s := step{Kind: string(a.Outcome), At: a.Started, Took: took(a.Ended.Sub(a.Started)), Instance: a.Instance,
-			IP: a.IP, Code: a.Code, Message: a.Message, Title: "Attempt " + strconv.Itoa(a.Attempt) + " " + outcomeWord(a.Outcome)}
+			IP: a.IP, Code: a.Code, Message: a.Message, Trace: a.Trace,
+			Title: "Attempt " + strconv.Itoa(a.Attempt) + " " + outcomeWord(a.Outcome)}
 		if d := a.Started.Sub(last); d >= time.Second {
 			s.Waited = took(d)
 		}

@@ -76,7 +76,8 @@ type Instrumentation interface {
 	Observe(e Event)
 
 	// Trace returns the W3C traceparent of the current span of ctx, or "". Log records of ctx have its ids as the
-	// attributes trace and span. The first instrument that returns one applies. It precedes that of af.WithTrace.
+	// attributes trace and span. The first instrument that returns one applies. It precedes that of af.WithTrace. If its
+	// span is sampled, an attempt of a task is stored with it when it ends.
 	Trace(ctx context.Context) string
 
 	// Flush sends what the instrument holds back. It is called in a child process before that exits, with a context that
@@ -168,8 +169,8 @@ type Start struct {
 	// Metadata is that of the task (Attempt), of the retried task (Submit by RetryTask) or of the message (Message with
 	// Receive). Extract has been called with it, except for Submit. It must not be modified.
 	Metadata map[string]string
-	// Previous is the traceparent of the span of the task's previous attempt, for a link, or "" if it is unknown: that
-	// attempt was lost, ran in another process, or thousands of other tasks were retried since.
+	// Previous is the traceparent of the span of the task's previous attempt, for a link. It is "" if that attempt was
+	// lost, ran on an App without an instrument, or its span was not sampled.
 	Previous string
 }
 

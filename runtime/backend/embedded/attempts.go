@@ -62,7 +62,9 @@ func (t *tx) keepAttempt(r *row, outcome backend.AttemptOutcome, why *backend.Ta
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(backend.AppendAttempt(all, backend.NewAttempt(&ran, instant.Time(t.now), outcome, why)))
+	a := backend.NewAttempt(&ran, instant.Time(t.now), outcome, why)
+	a.Trace = r.trace
+	text, err := json.Marshal(backend.AppendAttempt(all, a))
 	if err != nil {
 		return err
 	}

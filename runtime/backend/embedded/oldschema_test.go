@@ -150,3 +150,69 @@ func expireOld(t *testing.T, store backend.Store, old oldProgram) {
 	_, err := store.ExpireOwner(t.Context(), "old", 1, 3)
 	testkit.Must(t, err)
 }
+
+// Statements of programs with schema 12, which store attempts without their traces.
+const (
+	oldClaim12 = `UPDATE task SET status = 2, place = 0, owner = 'old', nonce = 'n', settled = 0, fan_in = 0, started = 5,
+		max_crashes = 3, claimer = (fence + 1) || ' 10.0.0.2 old', fence = fence + 1, attempt = attempt + 1 WHERE id = ?`
+	oldEnd12 = `UPDATE task SET status = 4, place = 0, owner = NULL, nonce = 'n', settled = 1, ended = 6, closed = 6,
+		ended_by = 1 WHERE id = ?`
+	oldRelease12 = `UPDATE task SET status = 3, place = 1, due = 0, owner = NULL, nonce = 'n', settled = 1, hints = 0,
+		claimer = NULL, attempts = (SELECT json_group_array(json_remove(value, '$.trace')) FROM json_each(attempts))
+		WHERE id = ?`
+)
+
+// An older program loses at most the traces of the attempts that it rewrites, and has none of its own.
+func TestTracesBesideOlderProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	store := openUntilEnd(t, path, embedded.Checked()).Store
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
+	testkit.Must(t, err)
+	t.Cleanup(func() { testkit.Must(t, db.Close()) })
+	old := oldProgram{t, db}
+	const of = "00-0af7651916cd43dd8448eb211c80319c-"
+	const a, b = of + "b7ad6b7169203331-01", of + "00f067aa0ba902b7-01"
+	ran := func(id string, to backend.Status, trace string) {
+		t.Helper()
+		tasks, _, err := store.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "new", Nonce: id + trace, Max: 1,
+			IDs: []string{id}, Instance: "new"})
+		testkit.Must(t, err)
+		_, err = store.Settle(t.Context(), []backend.Settle{{ID: id, Fence: tasks[0].Fence, Nonce: "s", To: to, Trace: trace}})
+		testkit.Must(t, err)
+	}
+	for _, c := range []struct {
+		name string
+		run  func(id string)
+		want []string
+	}{
+		{"ended_by_old", func(id string) {
+			ran(id, backend.StatusRetrying, a)
+			old.exec(oldClaim12, id)
+			old.count(3, 2)
+			old.exec(oldEnd12, id)
+			old.count(2, 4)
+		}, []string{a, ""}},
+		{"rewritten_by_old", func(id string) {
+			ran(id, backend.StatusRetrying, a)
+			old.exec(oldClaim12, id)
+			old.count(3, 2)
+			old.exec(oldRelease12, id)
+			old.count(2, 3)
+			ran(id, backend.StatusSuccess, b)
+		}, []string{"", b}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			insert(t, &backend.Ports{Store: store}, c.name)
+			c.run(c.name)
+			got, err := store.Get(t.Context(), c.name)
+			testkit.Must(t, err)
+			var traces []string
+			for _, a := range got.Attempts {
+				traces = append(traces, a.Trace)
+			}
+			if fmt.Sprintf("%q", traces) != fmt.Sprintf("%q", c.want) {
+				t.Errorf("traces %q, want %q", traces, c.want)
+			}
+		})
+	}
+}

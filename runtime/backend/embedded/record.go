@@ -47,8 +47,9 @@ const (
 		',"suspect":' || ifnull(suspect, 'null') || ',"retries":' || ifnull(retries, 'null')`
 
 	taskColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries, error_details, metadata,
-		progressed) IS NOT NULL THEN ` + headRare + ` || ',"details":' || ifnull(error_details, 'null') || ',"metadata":' ||
-		ifnull(metadata, 'null') || ',"progressed":' || ifnull(progressed, 0) || '}' END, progress, result, log, payload, ended_by, attempts `
+		progressed, ended_trace) IS NOT NULL THEN ` + headRare + ` || ',"details":' || ifnull(error_details, 'null') ||
+		',"metadata":' || ifnull(metadata, 'null') || ',"progressed":' || ifnull(progressed, 0) || ',"ended_trace":' ||
+		json_quote(ended_trace) || '}' END, progress, result, log, payload, ended_by, attempts `
 	headColumns = plainColumns + `CASE WHEN coalesce(subtasks, allow, suspect, retries) IS NOT NULL THEN ` + headRare +
 		` || '}' END, NULL, NULL, NULL, NULL, 0, NULL `
 
@@ -65,6 +66,7 @@ type rareColumns struct {
 	Details    []backend.ErrorDetail  `json:"details"`
 	Metadata   map[string]string      `json:"metadata"`
 	Progressed int64                  `json:"progressed"`
+	EndedTrace string                 `json:"ended_trace"`
 }
 
 // A record is a task and its row.
@@ -106,8 +108,9 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	if x.log.Valid {
 		t.Log = strings.Split(x.log.String, "\n")
 	}
+	trace := ""
 	if x.rare.Valid {
-		if err := r.setRare(x.rare.String); err != nil {
+		if trace, err = r.setRare(x.rare.String); err != nil {
 			return nil, err
 		}
 	}
@@ -118,23 +121,25 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		return nil, err
 	}
 	if x.endedBy == endedByAttempt {
-		t.Attempts = backend.AppendAttempt(t.Attempts, backend.NewAttempt(t, t.Ended, backend.OutcomeOf(t.Status), t.Error))
+		a := backend.NewAttempt(t, t.Ended, backend.OutcomeOf(t.Status), t.Error)
+		a.Trace = trace
+		t.Attempts = backend.AppendAttempt(t.Attempts, a)
 	}
 	return r, nil
 }
 
-// setRare sets the fields of rareColumns.
-func (r *record) setRare(text string) error {
+// setRare sets the fields of rareColumns, and returns the trace of the attempt that has ended the task.
+func (r *record) setRare(text string) (trace string, err error) {
 	var c rareColumns
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
-		return backend.Errorf(backend.ErrDataLoss, "decoding task %q: %w", r.ID, err)
+		return "", backend.Errorf(backend.ErrDataLoss, "decoding task %q: %w", r.ID, err)
 	}
 	r.Subtasks, r.Allow, r.Suspect, r.Retries, r.Metadata = c.Subtasks, c.Allow, c.Suspect, c.Retries, c.Metadata
 	r.Progressed = instant.Time(c.Progressed)
 	if r.Error != nil {
 		r.Error.Details = c.Details
 	}
-	return nil
+	return c.EndedTrace, nil
 }
 
 func tasksOf(records []*record) []backend.Task {

@@ -54,7 +54,7 @@ func (t *tx) settleTask(r *row, e *backend.Settle) (backend.Settled, error) {
 	case stop && !r.stopping:
 		return backend.SettledLost, nil // no stop was requested
 	}
-	r.settled, r.nonce = true, e.Nonce
+	r.settled, r.nonce, r.trace = true, e.Nonce, e.Trace
 	if e.Log != nil {
 		r.log = strings.Join(e.Log, "\n")
 	}

@@ -25,9 +25,10 @@ type row struct {
 	source      string
 	root        string // "" for roots and uncommitted subtasks
 	doneOf      string
-	hasSubtasks bool // it has subtasks
-	log         any  // replaces the task's log lines unless it is nil
-	attempts    any  // the column attempts, once keepAttempt has added the last one; otherwise nil
+	hasSubtasks bool   // it has subtasks
+	log         any    // replaces the task's log lines unless it is nil
+	attempts    any    // the column attempts, once keepAttempt has added the last one; otherwise nil
+	trace       string // of the attempt that is settled
 
 	started    int64
 	maxCrashes int
@@ -91,9 +92,10 @@ func (t *tx) endTask(r *row, to backend.Status, result json.RawMessage, why *bac
 	}
 	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?,
 			settled = ?, result = ifnull(?, result), error_code = ?, error_message = ?, error_details = ?,
-			ended = ?, closed = ?, log = ifnull(?, log), ended_by = ?, attempts = ifnull(?, attempts) WHERE seq = ?`,
+			ended = ?, closed = ?, log = ifnull(?, log), ended_by = ?, ended_trace = ?, attempts = ifnull(?, attempts)
+		WHERE seq = ?`,
 		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, details, t.now, closed, r.log,
-		endedBy, r.attempts, r.seq)
+		endedBy, null(r.trace), r.attempts, r.seq)
 	if err != nil {
 		return err
 	}

@@ -6,9 +6,13 @@ import "github.com/afgen/afgen/runtime/backend"
 const attemptSlab = 25
 
 // addAttempt appends the attempt that runs a task, and ends now, to the task's attempts. why is the error that it has
-// given the task, or nil. Tasks that were returned before keep their own attempts.
-func (s *store) addAttempt(r *record, outcome backend.AttemptOutcome, why *backend.TaskError, now timestamp) {
+// given the task, or nil, and trace the traceparent of its span, or "". Tasks that were returned before keep their own
+// attempts.
+func (s *store) addAttempt(
+	r *record, outcome backend.AttemptOutcome, why *backend.TaskError, trace string, now timestamp,
+) {
 	a := backend.NewAttempt(&r.Task, now.wall, outcome, why)
+	a.Trace = trace
 	if len(r.Attempts) > 0 {
 		r.Attempts = backend.AppendAttempt(r.Attempts, a)
 		return

@@ -201,7 +201,7 @@ func (s *store) settleTask(e *backend.Settle, now timestamp) backend.Settled {
 	if why != nil {
 		r.Error = why
 	}
-	s.addAttempt(r, backend.OutcomeOf(e.To), why, now)
+	s.addAttempt(r, backend.OutcomeOf(e.To), why, e.Trace, now)
 	switch e.To {
 	case backend.StatusSuccess:
 		s.transition(3, r, e.To, now)

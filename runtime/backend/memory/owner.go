@@ -135,7 +135,7 @@ func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCr
 func (s *store) expireClaim(r *record, loss *backend.Loss, now timestamp) {
 	if r.Stopping {
 		r.Error = reasonError(nil, r.reason)
-		s.addAttempt(r, backend.AttemptStopped, r.Error, now)
+		s.addAttempt(r, backend.AttemptStopped, r.Error, "", now)
 		s.transition(10, r, backend.StatusStopped, now)
 		return
 	}
@@ -145,7 +145,7 @@ func (s *store) expireClaim(r *record, loss *backend.Loss, now timestamp) {
 	if freed.Status == backend.StatusFailed {
 		why = freed.Error
 	}
-	s.addAttempt(r, backend.AttemptLost, why, now)
+	s.addAttempt(r, backend.AttemptLost, why, "", now)
 	if wait > 0 {
 		r.setDelay(wait, now)
 	}

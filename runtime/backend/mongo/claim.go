@@ -117,7 +117,7 @@ func (c *Client) claimTasks(
 	u := change{
 		set: m{
 			"status": string(backend.StatusRunning), "owner": claim.Owner, "nonce": claim.Nonce, "started": now,
-			"claimer":     claimer{now, claim.Instance, claim.IP},
+			"claimer":     claimer{At: now, Instance: claim.Instance, IP: claim.IP},
 			"fan_in":      claim.FanIn,
 			"max_crashes": claim.MaxCrashes,
 		},

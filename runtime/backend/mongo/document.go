@@ -105,6 +105,7 @@ type claimer struct {
 	At       int64  `bson:"at"`
 	Instance string `bson:"instance,omitempty"`
 	IP       string `bson:"ip,omitempty"`
+	Trace    string `bson:"trace,omitempty"` // of the attempt, once it has ended the task
 }
 
 // An attempt is a [backend.Attempt] as stored.
@@ -118,6 +119,7 @@ type attempt struct {
 	Outcome  string `bson:"outcome"`
 	Code     string `bson:"code,omitempty"`
 	Message  string `bson:"message,omitempty"`
+	Trace    string `bson:"trace,omitempty"`
 }
 
 // endedAttempt returns the attempt of a claimed task that ends now. It needs the document's fence, attempt, started and
@@ -149,7 +151,7 @@ func (x *document) setAttempts(t *backend.Task) {
 		t.Attempts = append(t.Attempts, backend.Attempt{
 			Attempt: a.Number, Fence: a.Fence, Instance: a.Instance, IP: a.IP, Started: instant.Time(a.Started),
 			Ended: instant.Time(a.Ended), Outcome: backend.AttemptOutcome(a.Outcome), Code: backend.Code(a.Code),
-			Message: a.Message,
+			Message: a.Message, Trace: a.Trace,
 		})
 	}
 	c := x.currentClaimer()
@@ -158,8 +160,9 @@ func (x *document) setAttempts(t *backend.Task) {
 	}
 	t.Instance, t.IP = c.Instance, c.IP
 	if n := len(t.Attempts); t.Status.Final() && (n == 0 || t.Attempts[n-1].Fence != t.Fence) {
-		t.Attempts = backend.AppendAttempt(t.Attempts,
-			backend.NewAttempt(t, t.Ended, backend.OutcomeOf(t.Status), t.Error))
+		a := backend.NewAttempt(t, t.Ended, backend.OutcomeOf(t.Status), t.Error)
+		a.Trace = c.Trace
+		t.Attempts = backend.AppendAttempt(t.Attempts, a)
 	}
 }
 

@@ -180,9 +180,13 @@ func settleChange(e *backend.Settle, x *document, now int64) change {
 			u.set["error"] = failureOf(e.Error)
 		}
 	}
-	if live := !e.To.Final(); live && x != nil {
+	switch live := !e.To.Final(); {
+	case live && x != nil:
 		why, _ := u.set["error"].(*failure)
 		u.push = x.endedAttempt(now, backend.OutcomeOf(e.To), why)
+		u.push.Trace = e.Trace
+	case !live && e.Trace != "":
+		u.set["claimer.trace"] = e.Trace
 	}
 	if e.Clear {
 		u.unset = append(u.unset, "suspect")

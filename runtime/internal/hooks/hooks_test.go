@@ -161,6 +161,14 @@ func TestTraceparent(t *testing.T) {
 	if !hooks.ValidTrace(valid) || hooks.TraceID(valid) != valid[3:35] || hooks.SpanID(valid) != "b7ad6b7169203331" {
 		t.Error(hooks.TraceID(valid), hooks.SpanID(valid))
 	}
+	for flags, sampled := range map[string]bool{"01": true, "00": false, "03": true, "fe": false, "ff": true} {
+		if hooks.Sampled(valid[:53]+flags) != sampled {
+			t.Errorf("with the flags %s, sampled is %v", flags, !sampled)
+		}
+	}
+	if hooks.Sampled("") {
+		t.Error("no span is sampled")
+	}
 }
 
 // The methods that accept a nil Set change nothing.

@@ -23,6 +23,11 @@ func ValidTrace(s string) bool {
 	return true
 }
 
+// Sampled reports whether the span of a valid traceparent is sampled, so that it can be found later. It is false of "".
+func Sampled(traceparent string) bool {
+	return traceparent != "" && strings.IndexByte("13579bdf", traceparent[traceLength-1]) >= 0
+}
+
 // TraceID returns the trace id of a valid traceparent, and "" of "".
 func TraceID(traceparent string) string {
 	if traceparent == "" {

@@ -101,7 +101,6 @@ type Engine struct {
 	suspects   suspectSlot
 	limits     *limiter
 	polls      polls
-	traces     traces // with Hooks
 	hints      hints
 	badHints   atomic.Int64 // number dropped
 

@@ -1,10 +1,9 @@
 package tasks
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -25,15 +24,12 @@ func (a *attempt) observe() {
 		Queue: t.Queue, Task: t.ID, Source: t.Source, DoneOf: t.DoneOf, RetryOf: t.RetryOf, Job: job,
 		Attempt: t.Attempt, Fence: t.Fence, Weight: t.Weight, Process: a.p.worker.Process,
 		Wait: max(t.Started.Sub(history.Due(t)), 0), Age: max(t.Started.Sub(t.Created), 0),
-		Size: len(t.Payload), Metadata: t.Metadata,
-	}
-	if t.Fence > 1 {
-		start.Previous = a.p.e.traces.take(t.ID)
+		Size: len(t.Payload), Metadata: t.Metadata, Previous: previousTrace(t),
 	}
 	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, t.Metadata, t.Trace), start)
 }
 
-// observeEnd ends the observation of an attempt. err is the error of its handler.
+// observeEnd ends the observation of an attempt, and sets s.Trace. err is the error of its handler.
 func (a *attempt) observeEnd(s *backend.Settle, err error, abandoned bool) {
 	cause := context.Cause(a.ctx)
 	e := instrument.End{Attempt: backend.OutcomeOf(s.To), Status: s.To, Delay: s.Delay, Abandoned: abandoned}
@@ -62,40 +58,29 @@ func (a *attempt) observeEnd(s *backend.Settle, err error, abandoned bool) {
 			e.Err = s.Error.Err()
 		}
 	}
-	if !s.To.Final() {
-		if trace := a.p.e.Hooks.Trace(a.ctx); trace != "" {
-			a.p.e.traces.put(a.task.ID, trace)
-		}
+	// A span that is not sampled can't be found. The submission's is returned by an instrument that makes no spans.
+	if trace := a.p.e.Hooks.Trace(a.ctx); hooks.Sampled(trace) && trace != a.task.Trace {
+		s.Trace = trace
 	}
 	a.p.e.Hooks.End(a.ended, e)
 }
 
-// traces has the traceparents of attempts of this process that another one follows, by task, so that the next attempt
-// can link to them. It has those of the last maxTraces tasks at least, and of twice as many at most.
-type traces struct {
-	mu          sync.Mutex
-	now, before map[string]string
-}
-
-const maxTraces = 4096
-
-func (t *traces) put(task, trace string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.now == nil || len(t.now) >= maxTraces {
-		t.now, t.before = map[string]string{}, t.now
+// previousTrace returns the traceparent of the attempt of a claimed task before its current one, or "" if it is unknown.
+// It passes over attempts without one that were not charged: most of these were given back before they began.
+func previousTrace(t *backend.Task) string {
+	fence := t.Fence
+	for _, a := range slices.Backward(t.Attempts) {
+		fence--
+		switch {
+		case a.Fence != fence: // a program that stores no attempts has run one
+			return ""
+		case hooks.ValidTrace(a.Trace):
+			return a.Trace
+		case a.Outcome != backend.AttemptReturned:
+			return ""
+		}
 	}
-	t.now[task] = trace
-}
-
-// take returns the traceparent of the last attempt of a task, or "", and removes it.
-func (t *traces) take(task string) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	trace := cmp.Or(t.now[task], t.before[task])
-	delete(t.now, task)
-	delete(t.before, task)
-	return trace
+	return ""
 }
 
 // observeClaim observes a request for tasks.

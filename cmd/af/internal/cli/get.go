@@ -28,6 +28,7 @@ func (c *invocation) getCommand() *cobra.Command {
 		Long: `Get shows a task: why it is in its state, its times, attempts, subtasks, payload, result and progress.
 
 Times are in the local zone. JSON is cut after 40 lines; -full shows all of it. af logs shows the log.
+-o wide also shows the traces of attempts, if their Apps have OpenTelemetry or another instrument.
 -o json prints the task as the API returns it, with "children" (subtasks by status), "ahead" and "why".
 
 The exit code is 1 if there is no such task.`,
@@ -205,7 +206,8 @@ func took(t *af.Task, now time.Time) time.Duration {
 func (c *invocation) attempts(t *admin.Task, full bool) *text.Table {
 	table := c.table(
 		text.Column{Title: "ATTEMPT", Right: true}, text.Column{Title: "STARTED"}, text.Column{Title: "TOOK", Right: true},
-		text.Column{Title: "OUTCOME"}, text.Column{Title: "WHERE", Cut: !full}, text.Column{Title: "ERROR", Cut: !full},
+		text.Column{Title: "OUTCOME"}, text.Column{Title: "WHERE", Cut: !full},
+		text.Column{Title: "TRACE", Wide: true}, text.Column{Title: "ERROR", Cut: !full},
 	)
 	for _, a := range t.Attempts {
 		style := text.Plain
@@ -227,7 +229,7 @@ func (c *invocation) attempts(t *admin.Task, full bool) *text.Table {
 		}
 		table.Add(text.Of(text.Number(int64(a.Attempt))), text.Of(text.Since(a.Started, c.Now())+" ago"),
 			text.Of(text.Duration(a.Ended.Sub(a.Started))), text.Cell{Text: string(a.Outcome), Style: style}, text.Of(where),
-			text.Of(strings.TrimPrefix(message, ": ")))
+			text.Of(a.Trace), text.Of(strings.TrimPrefix(message, ": ")))
 	}
 	return table
 }

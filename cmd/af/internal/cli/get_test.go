@@ -28,7 +28,8 @@ func aFailure() admin.Task {
 		{Attempt: 1, Instance: "K3F6Y2-1", IP: "10.0.0.7", Started: ago(80 * time.Minute), Ended: ago(79 * time.Minute),
 			Outcome: af.AttemptReturned},
 		{Attempt: 2, Instance: "K3F6Y2-2", IP: "10.0.0.8", Started: ago(time.Minute + 1500*time.Millisecond),
-			Ended: ago(time.Minute), Outcome: af.AttemptFailed, Code: af.ErrUnavailable, Message: t.Error.Message},
+			Ended: ago(time.Minute), Outcome: af.AttemptFailed, Code: af.ErrUnavailable, Message: t.Error.Message,
+			Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01"},
 	}
 	return admin.Task{Task: t,
 		Children: map[af.Status]af.Count{af.StatusSuccess: {N: 3}, af.StatusFailed: {N: 10000, AtLeast: true}},
@@ -46,6 +47,21 @@ func TestGet(t *testing.T) {
 		on := terminal{zone: time.FixedZone("", -5*60*60)}
 		checkGolden(t, "get.pipe.txt", runOn(t, api, on, "get", theTask).out)
 	})
+}
+
+// The traces of attempts are shown only with -o wide. They come from other processes.
+func TestGetTraces(t *testing.T) {
+	task := aFailure()
+	trace := task.Attempts[2].Trace
+	task.Attempts[0].Trace = "\x1b[2J"
+	api := &fakeAPI{tasks: []admin.Task{task}}
+	wide, plain := runOn(t, api, terminal{}, "get", theTask, "-o", "wide"), runOn(t, api, terminal{}, "get", theTask)
+	if !strings.Contains(wide.out, trace) || !strings.Contains(wide.out, "TRACE") || strings.Contains(wide.out, "\x1b[2J") {
+		t.Error(wide.out)
+	}
+	if strings.Contains(plain.out, trace) || strings.Contains(plain.out, "TRACE") {
+		t.Error(plain.out)
+	}
 }
 
 func TestGetJSON(t *testing.T) {
