@@ -43,46 +43,53 @@ func (s *Set) Own(instance string, log *slog.Logger) {
 	}
 }
 
-// Call begins the observation of a call. The caller must call End with the returned function.
-func (s *Set) Call(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Call", instrument.Instrumentation.Call, start)
+// Call begins the observation of a call. The caller must call End with the returned function. start is passed on by
+// value; the pointers in this package only avoid copies, which would make the stacks of handlers grow.
+func (s *Set) Call(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, callMethod, start)
 }
 
 // Handle is Call for a call that is handled.
-func (s *Set) Handle(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Handle", instrument.Instrumentation.Handle, start)
+func (s *Set) Handle(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, handleMethod, start)
 }
 
 // Submit is Call for a submission of tasks.
-func (s *Set) Submit(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Submit", instrument.Instrumentation.Submit, start)
+func (s *Set) Submit(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, submitMethod, start)
 }
 
 // Attempt is Call for an attempt of a task.
-func (s *Set) Attempt(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Attempt", instrument.Instrumentation.Attempt, start)
+func (s *Set) Attempt(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, attemptMethod, start)
 }
 
 // Message is Call for a raw message.
-func (s *Set) Message(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Message", instrument.Instrumentation.Message, start)
+func (s *Set) Message(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, messageMethod, start)
 }
 
-// A beginning is a method of an instrument that begins to observe an operation.
-type beginning func(instrument.Instrumentation, context.Context, instrument.Start) (context.Context, func(instrument.End))
+// A method is a method of an instrument that begins to observe an operation.
+type method string
+
+const (
+	callMethod    method = "Call"
+	handleMethod  method = "Handle"
+	submitMethod  method = "Submit"
+	attemptMethod method = "Attempt"
+	messageMethod method = "Message"
+)
 
 // begin calls a method of all instruments. The returned function may be nil.
-func (s *Set) begin(
-	ctx context.Context, name string, method beginning, start instrument.Start,
-) (context.Context, func(instrument.End)) {
+func (s *Set) begin(ctx context.Context, m method, start *instrument.Start) (context.Context, func(instrument.End)) {
 	start.Instance = s.instance
 	if len(s.all) == 1 {
-		return s.beginOne(ctx, name, method, s.all[0], start)
+		return s.beginOne(ctx, m, s.all[0], start)
 	}
 	var ends []func(instrument.End)
 	for _, i := range s.all {
 		var end func(instrument.End)
-		if ctx, end = s.beginOne(ctx, name, method, i, start); end != nil {
+		if ctx, end = s.beginOne(ctx, m, i, start); end != nil {
 			ends = append(ends, end)
 		}
 	}
@@ -97,17 +104,28 @@ func (s *Set) begin(
 }
 
 func (s *Set) beginOne(
-	ctx context.Context, name string, method beginning, i instrument.Instrumentation, start instrument.Start,
+	ctx context.Context, m method, i instrument.Instrumentation, start *instrument.Start,
 ) (next context.Context, end func(instrument.End)) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.panicked(name, p)
+			s.panicked(string(m), p)
 		}
 		if next == nil {
 			next = ctx
 		}
 	}()
-	return method(i, ctx, start)
+	switch m {
+	case callMethod:
+		return i.Call(ctx, *start)
+	case handleMethod:
+		return i.Handle(ctx, *start)
+	case submitMethod:
+		return i.Submit(ctx, *start)
+	case attemptMethod:
+		return i.Attempt(ctx, *start)
+	default:
+		return i.Message(ctx, *start)
+	}
 }
 
 // End ends an observation. end is the function with which it began, and may be nil. It sets e.Code if e has an error

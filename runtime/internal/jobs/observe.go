@@ -18,7 +18,7 @@ func (c *Catalog) observe(
 	for i := range tasks {
 		start.Size += len(tasks[i].Task.Payload)
 	}
-	return c.cfg.Hooks.Submit(ctx, start)
+	return c.cfg.Hooks.Submit(ctx, &start)
 }
 
 // observe begins the observation of the fires of a group, and gives their tasks its trace.
@@ -30,7 +30,7 @@ func (s *Scheduler) observe(ctx context.Context, group []*fire) {
 		}
 		var of context.Context
 		of, f.ended = s.catalog.observe(ctx, f.job, f.tasks)
-		metadata, trace := h.Join(of, f.job.Metadata, nil), h.Trace(of)
+		metadata, trace := h.Join(of, f.job.Metadata, nil)
 		f.ids = nil
 		for i := range f.tasks {
 			t := &f.tasks[i].Task
