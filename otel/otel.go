@@ -77,7 +77,8 @@ type Instrument struct {
 	recorder *metric.Recorder
 	gauges   gauges
 	names    names
-	fields   []string // of the propagator
+	w3c      bool     // the propagator is that of W3C Trace Context
+	fields   []string // of another propagator
 }
 
 var _ af.Instrumentation = (*Instrument)(nil)
@@ -136,6 +137,7 @@ func New(options ...Option) (*Instrument, error) {
 		}
 	}
 	i := &Instrument{cfg: c, fields: c.propagator.Fields()}
+	_, i.w3c = c.propagator.(propagation.TraceContext)
 	i.tracer = c.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
 	meter := c.meters.Meter(scope, otelmetric.WithSchemaURL(semconv.SchemaURL))
 	sink, err := newSink(meter)
@@ -159,6 +161,14 @@ func (i *Instrument) Watch(app *af.App) (stop func(), err error) { return i.gaug
 
 // Inject implements [af.Instrumentation].
 func (i *Instrument) Inject(ctx context.Context) map[string]string {
+	if i.w3c {
+		sc := trace.SpanContextFromContext(ctx)
+		if !sc.IsValid() {
+			return nil
+		}
+		// A span without a state may not inherit one: "" removes it.
+		return map[string]string{"traceparent": traceparent(&sc), "tracestate": sc.TraceState().String()}
+	}
 	carrier := make(propagation.MapCarrier, len(i.fields))
 	i.cfg.propagator.Inject(ctx, carrier)
 	if len(carrier) == 0 {
@@ -186,17 +196,17 @@ func (i *Instrument) Trace(ctx context.Context) string {
 	if !sc.IsValid() {
 		return ""
 	}
+	return traceparent(&sc)
+}
+
+// traceparent returns the W3C traceparent of a valid span context, as propagation.TraceContext writes it.
+func traceparent(sc *trace.SpanContext) string {
 	id, span := sc.TraceID(), sc.SpanID()
-	b := make([]byte, 0, 55)
-	b = append(b, "00-"...)
-	b = hex.AppendEncode(b, id[:])
-	b = append(b, '-')
-	b = hex.AppendEncode(b, span[:])
-	b = append(b, '-')
-	if sc.IsSampled() {
-		return string(append(b, "01"...))
-	}
-	return string(append(b, "00"...))
+	flags := [1]byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))}
+	b := append(make([]byte, 0, 55), "00-"...)
+	b = append(hex.AppendEncode(b, id[:]), '-')
+	b = append(hex.AppendEncode(b, span[:]), '-')
+	return string(hex.AppendEncode(b, flags[:]))
 }
 
 // Observe implements [af.Instrumentation].
