@@ -31,8 +31,8 @@ func (i *Instrument) Submit(ctx context.Context, s instrument.Start) (context.Co
 	return ctx, i.submitted(span, fire, &s, measured)
 }
 
-// submitted describes the span of a submission, and returns the function that ends it and the one of the job, if that is
-// not nil.
+// submitted describes the span of a submission, and returns the function that ends it and the one of the job, unless
+// that is nil.
 func (i *Instrument) submitted(
 	span, fire trace.Span, s *instrument.Start, measured func(instrument.End),
 ) func(instrument.End) {

@@ -55,7 +55,7 @@ func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 		reply, _, err := a.sendCall(ctx, call)
 		return reply.Body, err
 	}
-	ctx, end := h.Call(ctx, &instrument.Start{Service: call.Service, Method: call.Method, Size: len(call.Args)})
+	ctx, end := h.Call(ctx, instrument.Start{Service: call.Service, Method: call.Method, Size: len(call.Args)})
 	reply, tries, err := a.sendCall(ctx, call)
 	calls.Observe(h, end, &reply, tries, err)
 	return reply.Body, err

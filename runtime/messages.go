@@ -34,7 +34,7 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 func (a *App) send(ctx context.Context, queue string, m backend.Message, inherited Metadata) (err error) {
 	if h := a.hooks; h != nil {
 		var end func(instrument.End)
-		ctx, end = h.Message(ctx, &instrument.Start{Queue: queue, Size: len(m.Body)})
+		ctx, end = h.Message(ctx, instrument.Start{Queue: queue, Size: len(m.Body)})
 		defer func() { h.End(end, instrument.End{Err: err}) }()
 	}
 	metadata, trace := a.hooks.Join(ctx, inherited, m.Metadata)

@@ -22,7 +22,7 @@ func (a *App) submit(ctx context.Context, s Submission) (stored []string, err er
 	if h := a.hooks; h != nil {
 		var end func(instrument.End)
 		is := s.internal()
-		ctx, end = is.Observe(ctx, h)
+		ctx, end = h.Submit(ctx, is.Start())
 		defer func() { h.EndSubmit(end, stored, err) }()
 	}
 	s.Options.report(false)

@@ -83,7 +83,7 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		is := s.internal()
 		start := is.Start()
 		start.RetryOf, start.Metadata = id, old.Metadata
-		ctx, end = h.Submit(ctx, &start)
+		ctx, end = h.Submit(ctx, start)
 		defer func() { h.EndSubmitOne(end, by, err) }()
 	}
 	s.metadata, s.trace = c.app.joined(ctx, old.Metadata, outgoing(ctx))

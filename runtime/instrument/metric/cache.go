@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// methodSeries and queueSeries have the series of operations that succeed, so that these are looked up once for each name
-// rather than for each value. Others are found by their labels.
+// methodSeries and queueSeries have the series of operations that succeed, so that these are looked up once for each
+// name rather than for each value. Others are found by their labels.
 type (
 	methodSeries struct {
 		service, name  string

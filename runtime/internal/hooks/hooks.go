@@ -43,30 +43,29 @@ func (s *Set) Own(instance string, log *slog.Logger) {
 	}
 }
 
-// Call begins the observation of a call. The caller must call End with the returned function. start is passed on by
-// value; the pointers in this package only avoid copies, which would make the stacks of handlers grow.
-func (s *Set) Call(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, callMethod, start)
+// Call begins the observation of a call. The caller must call End with the returned function.
+func (s *Set) Call(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, callMethod, 0, start)
 }
 
 // Handle is Call for a call that is handled.
-func (s *Set) Handle(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, handleMethod, start)
+func (s *Set) Handle(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, handleMethod, 0, start)
 }
 
 // Submit is Call for a submission of tasks.
-func (s *Set) Submit(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, submitMethod, start)
+func (s *Set) Submit(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, submitMethod, 0, start)
 }
 
 // Attempt is Call for an attempt of a task.
-func (s *Set) Attempt(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, attemptMethod, start)
+func (s *Set) Attempt(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, attemptMethod, 0, start)
 }
 
 // Message is Call for a raw message.
-func (s *Set) Message(ctx context.Context, start *instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, messageMethod, start)
+func (s *Set) Message(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
+	return s.begin(ctx, messageMethod, 0, start)
 }
 
 // A method is a method of an instrument that begins to observe an operation.
@@ -80,16 +79,44 @@ const (
 	messageMethod method = "Message"
 )
 
-// begin calls a method of all instruments. The returned function may be nil.
-func (s *Set) begin(ctx context.Context, m method, start *instrument.Start) (context.Context, func(instrument.End)) {
-	start.Instance = s.instance
-	if len(s.all) == 1 {
-		return s.beginOne(ctx, m, s.all[0], start)
+// begin calls a method of instrument n, from 1, or with n = 0 of all of them. The returned function may be nil. Each
+// frame between the operation and the instrument has a copy of start, and the stacks of handlers are small: so there is
+// one frame if there is one instrument.
+func (s *Set) begin(
+	ctx context.Context, m method, n int, start instrument.Start,
+) (next context.Context, end func(instrument.End)) {
+	if n == 0 && len(s.all) > 1 {
+		return s.beginAll(ctx, m, &start)
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(string(m), p)
+		}
+		if next == nil {
+			next = ctx
+		}
+	}()
+	start.Instance = s.instance
+	i := s.all[max(n-1, 0)]
+	switch m {
+	case callMethod:
+		return i.Call(ctx, start)
+	case handleMethod:
+		return i.Handle(ctx, start)
+	case submitMethod:
+		return i.Submit(ctx, start)
+	case attemptMethod:
+		return i.Attempt(ctx, start)
+	default:
+		return i.Message(ctx, start)
+	}
+}
+
+func (s *Set) beginAll(ctx context.Context, m method, start *instrument.Start) (context.Context, func(instrument.End)) {
 	var ends []func(instrument.End)
-	for _, i := range s.all {
+	for n := range s.all {
 		var end func(instrument.End)
-		if ctx, end = s.beginOne(ctx, m, i, start); end != nil {
+		if ctx, end = s.begin(ctx, m, n+1, *start); end != nil {
 			ends = append(ends, end)
 		}
 	}
@@ -100,31 +127,6 @@ func (s *Set) begin(ctx context.Context, m method, start *instrument.Start) (con
 		for _, end := range slices.Backward(ends) { // the last one is innermost
 			s.End(end, e)
 		}
-	}
-}
-
-func (s *Set) beginOne(
-	ctx context.Context, m method, i instrument.Instrumentation, start *instrument.Start,
-) (next context.Context, end func(instrument.End)) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.panicked(string(m), p)
-		}
-		if next == nil {
-			next = ctx
-		}
-	}()
-	switch m {
-	case callMethod:
-		return i.Call(ctx, *start)
-	case handleMethod:
-		return i.Handle(ctx, *start)
-	case submitMethod:
-		return i.Submit(ctx, *start)
-	case attemptMethod:
-		return i.Attempt(ctx, *start)
-	default:
-		return i.Message(ctx, *start)
 	}
 }
 

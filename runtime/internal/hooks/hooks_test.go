@@ -83,7 +83,7 @@ func TestSeveralInstruments(t *testing.T) {
 	var got []string
 	s := newSet(ordered{name: "a", to: &got, md: map[string]string{"x": "a", "only": "a"}},
 		instrument.NoInstrument{}, ordered{name: "b", to: &got, md: map[string]string{"x": "b", "y": "b"}})
-	_, end := s.Call(t.Context(), &instrument.Start{})
+	_, end := s.Call(t.Context(), instrument.Start{})
 	s.End(end, instrument.End{Err: backend.ErrNotFound})
 	if want := []string{"begin a", "begin b", "end b not_found", "end a not_found"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
@@ -93,7 +93,7 @@ func TestSeveralInstruments(t *testing.T) {
 		t.Errorf("joined %v", md)
 	}
 	empty := newSet(instrument.NoInstrument{}, instrument.NoInstrument{})
-	if _, end := empty.Call(t.Context(), &instrument.Start{}); end != nil {
+	if _, end := empty.Call(t.Context(), instrument.Start{}); end != nil {
 		t.Error("two empty instruments have something to end")
 	}
 }
@@ -117,7 +117,8 @@ func TestHeaders(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSet(ordered{md: c.injected})
-			if got := fmt.Sprint(s.Headers(t.Context(), c.own, c.md, func(context.Context) string { return c.trace })); got != c.wantHeaders {
+			outside := func(context.Context) string { return c.trace }
+			if got := fmt.Sprint(s.Headers(t.Context(), c.own, c.md, outside)); got != c.wantHeaders {
 				t.Errorf("%s, want %s", got, c.wantHeaders)
 			}
 		})
@@ -146,7 +147,9 @@ type injecting struct {
 	trace, as string
 }
 
-func (i injecting) Inject(context.Context) map[string]string { return map[string]string{i.as: i.trace, "removed": ""} }
+func (i injecting) Inject(context.Context) map[string]string {
+	return map[string]string{i.as: i.trace, "removed": ""}
+}
 
 func (i injecting) Trace(context.Context) string { return i.trace }
 
@@ -199,7 +202,7 @@ func TestEmptyAllocatesNothing(t *testing.T) {
 	s := newSet(instrument.NoInstrument{})
 	start := instrument.Start{Service: "a", Method: "b"}
 	n := testing.AllocsPerRun(1000, func() {
-		ctx, end := s.Call(t.Context(), &start)
+		ctx, end := s.Call(t.Context(), start)
 		s.End(end, instrument.End{})
 		s.Observe(instrument.Event{Kind: instrument.Claimed})
 		_, _ = s.Join(s.Extract(ctx, nil, ""), nil, nil)

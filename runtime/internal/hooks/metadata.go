@@ -12,8 +12,8 @@ const HeaderTrace = "traceparent"
 
 // Join returns the metadata of a task or message: what it inherits, what the instruments inject and what the program
 // has set itself, own. Later ones replace earlier ones. If that is not valid metadata, Join leaves out what the
-// instruments inject. The result may be own or inherited. trace is the traceparent of the current span, or "". A nil Set
-// injects nothing.
+// instruments inject. The result may be own or inherited. trace is the traceparent of the current span, or "". A nil
+// Set injects nothing.
 func (s *Set) Join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
 	injected := s.inject(ctx)
 	trace = s.traceOf(ctx, injected)

@@ -18,7 +18,7 @@ func (c *Catalog) observe(
 	for i := range tasks {
 		start.Size += len(tasks[i].Task.Payload)
 	}
-	return c.cfg.Hooks.Submit(ctx, &start)
+	return c.cfg.Hooks.Submit(ctx, start)
 }
 
 // observe begins the observation of the fires of a group, and gives their tasks its trace.

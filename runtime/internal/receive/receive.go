@@ -110,7 +110,7 @@ func Observe(
 	if h == nil {
 		return ctx, nil
 	}
-	return h.Message(h.Extract(ctx, m.Metadata, m.Trace), &instrument.Start{
+	return h.Message(h.Extract(ctx, m.Metadata, m.Trace), instrument.Start{
 		Queue: queue, Receive: true, Attempt: m.Attempt, Size: len(m.Body), Metadata: m.Metadata,
 	})
 }

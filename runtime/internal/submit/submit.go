@@ -2,7 +2,6 @@
 package submit
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/instrument"
-	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
@@ -115,12 +113,6 @@ func (s *Submission) Check() *backend.Error {
 
 func invalid(format string, args ...any) *backend.Error {
 	return backend.Errorf(backend.ErrInvalidArgument, format, args...)
-}
-
-// Observe begins the observation of the submission.
-func (s *Submission) Observe(ctx context.Context, h *hooks.Set) (context.Context, func(instrument.End)) {
-	start := s.Start()
-	return h.Submit(ctx, &start)
 }
 
 // Start describes the submission to instruments.

@@ -29,7 +29,7 @@ func (a *attempt) observe() {
 	if t.Fence > 1 {
 		start.Previous = a.p.e.traces.take(t.ID)
 	}
-	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, t.Metadata, t.Trace), &start)
+	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, t.Metadata, t.Trace), start)
 }
 
 // observeEnd ends the observation of an attempt. err is the error of its handler.

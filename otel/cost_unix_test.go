@@ -20,11 +20,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// variants are what BenchmarkCost compares with no instrument: one that does nothing, and OpenTelemetry with 1 %
-// sampling and metrics.
+// variants are the instruments that are compared: none, one that does nothing, and OpenTelemetry with metrics, which
+// samples a fraction of the traces.
 var variants = []string{"none", "empty", "otel"}
 
-func instrumented(tb testing.TB, variant string) []af.AppOption {
+func instrumented(tb testing.TB, variant string, sampled float64) []af.AppOption {
 	switch variant {
 	case "none":
 		return nil
@@ -32,7 +32,7 @@ func instrumented(tb testing.TB, variant string) []af.AppOption {
 		return []af.AppOption{af.Instrument(af.NoInstrument{})}
 	}
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithBatcher(discard{}),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0.01))))
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(sampled))))
 	tb.Cleanup(func() { _ = tracers.Shutdown(context.Background()) })
 	i, err := afotel.New(afotel.TracerProvider(tracers),
 		afotel.MeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
@@ -100,6 +100,51 @@ func started(tb testing.TB, b af.Backend, register func(*af.App), options []af.A
 	return app
 }
 
+// What an instrument adds to the allocations of operations. An empty one adds none.
+func TestAllocations(t *testing.T) {
+	for i, most := range []map[string]float64{
+		{"empty": 0, "otel": 13}, // call: of the SDK 8, the headers 3, and the ends of two observations
+		{"empty": 0, "otel": 7},  // submit: of the SDK 3, the metadata 3, and the end of an observation
+		{"empty": 0, "otel": 14}, // task: a submission, of the SDK 5, the end of an observation, and one of the App
+	} {
+		op := operations[i]
+		t.Run(op.name, func(t *testing.T) {
+			count := func(variant string) float64 {
+				return allocations(t, op.prepare(t, memory.New(), instrumented(t, variant, 0)...))
+			}
+			for variant, bound := range most {
+				for round := 1; ; round++ { // others allocate, too
+					none, with := count("none"), count(variant)
+					t.Logf("%s: %.2f allocations, without an instrument %.2f", variant, with, none)
+					if with-none < bound+.5 {
+						break
+					}
+					if round == 5 {
+						t.Fatalf("%s adds %.2f allocations, want %v at most", variant, with-none, bound)
+					}
+				}
+			}
+		})
+	}
+}
+
+// allocations returns how often the process allocates while an operation is done, on average.
+func allocations(t *testing.T, do func() error) float64 {
+	const times = 500
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // as testing.AllocsPerRun does, which returns whole numbers
+	var before, after runtime.MemStats
+	for i := range times + 1 {
+		if i == 1 { // pools and series exist
+			runtime.ReadMemStats(&before)
+		}
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / times
+}
+
 // BenchmarkCost measures what an instrument adds to the processor time of a call, a submission, and a task from its
 // submission to its end. An iteration is a round, in which each variant does the operation some hundred times: the
 // machine may have other work. It reports the medians of the rounds. On memory there is nothing that the instrument
@@ -122,7 +167,7 @@ func BenchmarkCost(b *testing.B) {
 func (o operation) compare(b *testing.B, times int, open func(testing.TB) af.Backend) {
 	var do []func() error
 	for _, v := range variants {
-		do = append(do, o.prepare(b, open(b), instrumented(b, v)...))
+		do = append(do, o.prepare(b, open(b), instrumented(b, v, 0.01)...))
 	}
 	costs := make([][]time.Duration, len(variants))
 	for round := 0; b.Loop(); round++ {
