@@ -21,8 +21,8 @@ import (
 )
 
 // variants are the instruments that are compared: none, one that does nothing, and OpenTelemetry with metrics, which
-// samples a fraction of the traces.
-var variants = []string{"none", "empty", "otel"}
+// samples a fraction of the traces, also with SkipUnsampled.
+var variants = []string{"none", "empty", "otel", "skip"}
 
 func instrumented(tb testing.TB, variant string, sampled float64) []af.AppOption {
 	switch variant {
@@ -34,8 +34,12 @@ func instrumented(tb testing.TB, variant string, sampled float64) []af.AppOption
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithBatcher(discard{}),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(sampled))))
 	tb.Cleanup(func() { _ = tracers.Shutdown(context.Background()) })
-	i, err := afotel.New(afotel.TracerProvider(tracers),
-		afotel.MeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
+	options := []afotel.Option{afotel.TracerProvider(tracers),
+		afotel.MeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())))}
+	if variant == "skip" {
+		options = append(options, afotel.SkipUnsampled())
+	}
+	i, err := afotel.New(options...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -103,9 +107,9 @@ func started(tb testing.TB, b af.Backend, register func(*af.App), options []af.A
 // What an instrument adds to the allocations of operations. An empty one adds none.
 func TestAllocations(t *testing.T) {
 	for i, most := range []map[string]float64{
-		{"empty": 0, "otel": 13}, // call: of the SDK 8, the headers 3, and the ends of two observations
-		{"empty": 0, "otel": 7},  // submit: of the SDK 3, the metadata 3, and the end of an observation
-		{"empty": 0, "otel": 14}, // task: a submission, of the SDK 5, the end of an observation, and one of the App
+		{"empty": 0, "otel": 13, "skip": 10}, // call: of the SDK 8 or 5, the headers 3, and the ends of two observations
+		{"empty": 0, "otel": 7, "skip": 7},   // submit: of the SDK 3, the metadata 3, and the end of an observation
+		{"empty": 0, "otel": 14, "skip": 11}, // task: that, of the SDK 5 or 2, and another end; one to spare
 	} {
 		op := operations[i]
 		t.Run(op.name, func(t *testing.T) {

@@ -89,6 +89,7 @@ type config struct {
 	propagator  propagation.TextMapPropagator
 	childWithin time.Duration
 	errorText   func(error) string
+	skip        bool
 }
 
 // An Option is an option of [New].
@@ -112,6 +113,11 @@ func ChildWithin(d time.Duration) Option { return func(c *config) { c.childWithi
 // wherever spans are sent. The default is no text: errors may contain what users have entered. text is called
 // concurrently.
 func ErrorText(text func(error) string) Option { return func(c *config) { c.errorText = text } }
+
+// SkipUnsampled begins no spans below one that is not sampled, whose ids are passed on instead. Unsampled traces then
+// cost less. The default asks the sampler for each span. The option is for samplers that would not sample them either,
+// such as ParentBased without options, the default of the SDK. What another sampler would sample is missing.
+func SkipUnsampled() Option { return func(c *config) { c.skip = true } }
 
 // New returns an instrument. It fails with ErrInvalidArgument if an option is invalid, and if the MeterProvider refuses
 // a metric.

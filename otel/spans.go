@@ -147,8 +147,14 @@ func newNamed(key name) *named {
 // valid returns a string without invalid UTF-8, for which exporters would refuse everything that they send with it.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// start begins a span.
+// start begins a span. With SkipUnsampled it may be the parent, which does not record.
 func (i *Instrument) start(ctx context.Context, key name) (context.Context, trace.Span) {
+	if i.cfg.skip {
+		parent := trace.SpanFromContext(ctx)
+		if sc := parent.SpanContext(); sc.IsValid() && !sc.IsSampled() && !parent.IsRecording() {
+			return ctx, parent
+		}
+	}
 	n := i.names.get(key)
 	return i.tracer.Start(ctx, n.span, n.options...)
 }
