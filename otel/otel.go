@@ -190,11 +190,27 @@ func (i *Instrument) Inject(ctx context.Context) map[string]string {
 
 // Extract implements [af.Instrumentation].
 func (i *Instrument) Extract(ctx context.Context, metadata map[string]string) context.Context {
+	growStack(false)
 	if len(metadata) == 0 {
 		return ctx
 	}
 	return i.cfg.propagator.Extract(ctx, propagation.MapCarrier(metadata))
 }
+
+// growStack makes the stack of a goroutine large enough for the SDK, whose frames are large. Extract calls it, since a
+// request, an attempt or a message begins with that, often on a new goroutine with 2 KiB. Otherwise the runtime would
+// copy the stack twice inside of the SDK, when it has more frames to adjust. never is false.
+//
+//go:noinline
+func growStack(never bool) {
+	if never {
+		var frame [4 << 10]byte // the frame has it, and nothing writes it
+		fill(frame[:])
+	}
+}
+
+//go:noinline
+func fill(b []byte) { clear(b) }
 
 // Trace implements [af.Instrumentation].
 func (i *Instrument) Trace(ctx context.Context) string {
