@@ -78,7 +78,8 @@ type Instrument struct {
 	recorder *metric.Recorder
 	gauges   gauges
 	names    names
-	fields   []string // of the propagator
+	w3c      bool     // the propagator is that of W3C Trace Context
+	fields   []string // of another propagator
 }
 
 var _ af.Instrumentation = (*Instrument)(nil)
@@ -89,6 +90,7 @@ type config struct {
 	propagator  propagation.TextMapPropagator
 	childWithin time.Duration
 	errorText   func(error) string
+	skip        bool
 }
 
 // An Option is an option of [New].
@@ -112,6 +114,11 @@ func ChildWithin(d time.Duration) Option { return func(c *config) { c.childWithi
 // wherever spans are sent. The default is no text: errors may contain what users have entered. text is called
 // concurrently.
 func ErrorText(text func(error) string) Option { return func(c *config) { c.errorText = text } }
+
+// SkipUnsampled begins no spans below one that is not sampled, whose ids are passed on instead. Unsampled traces then
+// cost less. The default asks the sampler for each span. The option is for samplers that would not sample them either,
+// such as ParentBased without options, the default of the SDK. What another sampler would sample is missing.
+func SkipUnsampled() Option { return func(c *config) { c.skip = true } }
 
 // New returns an instrument. It fails with ErrInvalidArgument if an option is invalid, and if the MeterProvider refuses
 // a metric.
@@ -137,6 +144,7 @@ func New(options ...Option) (*Instrument, error) {
 		}
 	}
 	i := &Instrument{cfg: c, fields: c.propagator.Fields()}
+	_, i.w3c = c.propagator.(propagation.TraceContext)
 	i.tracer = c.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
 	meter := c.meters.Meter(scope, otelmetric.WithSchemaURL(semconv.SchemaURL))
 	sink, err := newSink(meter)
@@ -161,6 +169,14 @@ func (i *Instrument) Watch(app *af.App) (stop func(), err error) { return i.gaug
 
 // Inject implements [af.Instrumentation].
 func (i *Instrument) Inject(ctx context.Context) map[string]string {
+	if i.w3c {
+		sc := trace.SpanContextFromContext(ctx)
+		if !sc.IsValid() {
+			return nil
+		}
+		// A span without a state may not inherit one: "" removes it.
+		return map[string]string{"traceparent": traceparent(&sc), "tracestate": sc.TraceState().String()}
+	}
 	carrier := make(propagation.MapCarrier, len(i.fields))
 	i.cfg.propagator.Inject(ctx, carrier)
 	if len(carrier) == 0 {
@@ -176,11 +192,27 @@ func (i *Instrument) Inject(ctx context.Context) map[string]string {
 
 // Extract implements [af.Instrumentation].
 func (i *Instrument) Extract(ctx context.Context, metadata map[string]string) context.Context {
+	growStack(false)
 	if len(metadata) == 0 {
 		return ctx
 	}
 	return i.cfg.propagator.Extract(ctx, propagation.MapCarrier(metadata))
 }
+
+// growStack makes the stack of a goroutine large enough for the SDK, whose frames are large. Extract calls it, since a
+// request, an attempt or a message begins with that, often on a new goroutine with 2 KiB. Otherwise the runtime would
+// copy the stack twice inside of the SDK, when it has more frames to adjust. never is false.
+//
+//go:noinline
+func growStack(never bool) {
+	if never {
+		var frame [4 << 10]byte // the frame has it, and nothing writes it
+		fill(frame[:])
+	}
+}
+
+//go:noinline
+func fill(b []byte) { clear(b) }
 
 // Trace implements [af.Instrumentation].
 func (i *Instrument) Trace(ctx context.Context) string {
@@ -188,17 +220,17 @@ func (i *Instrument) Trace(ctx context.Context) string {
 	if !sc.IsValid() {
 		return ""
 	}
+	return traceparent(&sc)
+}
+
+// traceparent returns the W3C traceparent of a valid span context, as propagation.TraceContext writes it.
+func traceparent(sc *trace.SpanContext) string {
 	id, span := sc.TraceID(), sc.SpanID()
-	b := make([]byte, 0, 55)
-	b = append(b, "00-"...)
-	b = hex.AppendEncode(b, id[:])
-	b = append(b, '-')
-	b = hex.AppendEncode(b, span[:])
-	b = append(b, '-')
-	if sc.IsSampled() {
-		return string(append(b, "01"...))
-	}
-	return string(append(b, "00"...))
+	flags := [1]byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))}
+	b := append(make([]byte, 0, 55), "00-"...)
+	b = append(hex.AppendEncode(b, id[:]), '-')
+	b = append(hex.AppendEncode(b, span[:]), '-')
+	return string(hex.AppendEncode(b, flags[:]))
 }
 
 // Observe implements [af.Instrumentation].

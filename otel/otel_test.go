@@ -16,6 +16,7 @@ import (
 
 	afotel "github.com/afgen/afgen/otel"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/instrument"
 )
 
@@ -157,5 +158,50 @@ func TestSubmitMany(t *testing.T) {
 	if s.SpanKind() != trace.SpanKindClient || value(s, "messaging.batch.message_count") != "3" ||
 		value(s, "af.task.stored") != "2" || value(s, "error.type") != "unavailable" || s.Status().Code != codes.Error {
 		t.Errorf("%v, %v, %v", s.SpanKind(), s.Status(), s.Attributes())
+	}
+}
+
+// With SkipUnsampled, what is below an unsampled span has its ids and no spans, and what is below a sampled one has
+// spans. Metrics do not depend on it. Without the option the sampler decides, which samples all here.
+func TestSkipUnsampled(t *testing.T) {
+	t.Setenv("OTEL_TRACES_SAMPLER", "always_on")
+	for _, skip := range []bool{false, true} {
+		var options []afotel.Option
+		if skip {
+			options = append(options, afotel.SkipUnsampled())
+		}
+		f := observe(t, options...)
+		app := f.start(memory.New(), func(app *af.App) { af.RegisterVoidWorker(app, notes, &nothing{}) })
+		for _, flags := range []trace.TraceFlags{0, trace.FlagsSampled} {
+			parent := trace.NewSpanContext(trace.SpanContextConfig{
+				TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: flags, Remote: true})
+			q := af.NewVoidQueue[int](app, notes)
+			id, err := q.Submit(trace.ContextWithSpanContext(t.Context(), parent), 1)
+			f.must(err)
+			f.must(q.Wait(t.Context(), id))
+			task, err := app.GetTask(t.Context(), id)
+			f.must(err)
+			skipped := skip && flags == 0
+			if same := strings.Contains(task.Trace, parent.SpanID().String()); same != skipped {
+				t.Errorf("skip %v, flags %v: the task has the trace %s", skip, flags, task.Trace)
+			}
+			if !skipped {
+				f.of("submit notes", id, 1)
+				f.of("process notes", id, 1)
+			}
+		}
+		want := 4 // spans
+		if skip {
+			want = 2
+		}
+		f.endedOnce()
+		if n := len(f.spans.Ended()); n != want {
+			t.Errorf("skip %v: %d spans, want %d", skip, n, want)
+		}
+		for _, n := range points(f.collect()["af.task.run"]) {
+			if n != 2 {
+				t.Errorf("skip %v: af.task.run counts %v attempts, want 2", skip, n)
+			}
+		}
 	}
 }

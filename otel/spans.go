@@ -2,8 +2,10 @@ package afotel
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -70,30 +72,36 @@ type named struct {
 }
 
 // maxNames is how many names are kept. What exceeds it is made for each span.
-const maxNames = 4 * metric.MaxSeries
+const maxNames = metric.MaxSeries
 
-// names has what spans have in common, by their name.
+// names has what spans have in common, by their name. Readers need no lock.
 type names struct {
-	mu  sync.RWMutex
-	all map[name]*named
+	mu  sync.Mutex
+	all atomic.Pointer[map[name]*named] // replaced when one is added
 }
 
 func (n *names) get(key name) *named {
-	n.mu.RLock()
-	v := n.all[key]
-	n.mu.RUnlock()
-	if v != nil {
-		return v
+	if all := n.all.Load(); all != nil {
+		if v := (*all)[key]; v != nil {
+			return v
+		}
 	}
-	v = newNamed(key)
+	return n.add(key)
+}
+
+func (n *names) add(key name) *named {
+	v := newNamed(key)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.all == nil {
-		n.all = map[name]*named{}
+	all := map[name]*named{}
+	if old := n.all.Load(); old != nil {
+		if len(*old) >= maxNames {
+			return v
+		}
+		maps.Copy(all, *old)
 	}
-	if len(n.all) < maxNames {
-		n.all[key] = v
-	}
+	all[key] = v
+	n.all.Store(&all)
 	return v
 }
 
@@ -139,8 +147,14 @@ func newNamed(key name) *named {
 // valid returns a string without invalid UTF-8, for which exporters would refuse everything that they send with it.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// start begins a span.
+// start begins a span. With SkipUnsampled it may be the parent, which does not record.
 func (i *Instrument) start(ctx context.Context, key name) (context.Context, trace.Span) {
+	if i.cfg.skip {
+		parent := trace.SpanFromContext(ctx)
+		if sc := parent.SpanContext(); sc.IsValid() && !sc.IsSampled() && !parent.IsRecording() {
+			return ctx, parent
+		}
+	}
 	n := i.names.get(key)
 	return i.tracer.Start(ctx, n.span, n.options...)
 }
@@ -162,8 +176,14 @@ func (i *Instrument) Call(ctx context.Context, s instrument.Start) (context.Cont
 	if !span.IsRecording() {
 		return ctx, measured
 	}
+	return ctx, i.called(span, &s, measured)
+}
+
+// called describes the span of a call, and returns the function that ends it. Like others it is apart from the start of
+// the span, so that the stack below the SDK is small: most spans are not recorded.
+func (i *Instrument) called(span trace.Span, s *instrument.Start, measured func(instrument.End)) func(instrument.End) {
 	span.SetAttributes(keyInstance.String(s.Instance))
-	return ctx, func(e instrument.End) {
+	return func(e instrument.End) {
 		measured(e)
 		defer span.End()
 		span.SetAttributes(responded(e.Code), keyTries.Int(e.Tries))
@@ -184,8 +204,12 @@ func (i *Instrument) Handle(ctx context.Context, s instrument.Start) (context.Co
 	if !span.IsRecording() {
 		return ctx, measured
 	}
+	return ctx, i.handled(span, &s, measured)
+}
+
+func (i *Instrument) handled(span trace.Span, s *instrument.Start, measured func(instrument.End)) func(instrument.End) {
 	span.SetAttributes(keyInstance.String(s.Instance), keyCall.String(valid(s.Call)), keyCaller.String(valid(s.Caller)))
-	return ctx, func(e instrument.End) {
+	return func(e instrument.End) {
 		measured(e)
 		defer span.End()
 		span.SetAttributes(responded(e.Code))

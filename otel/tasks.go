@@ -28,6 +28,14 @@ func (i *Instrument) Submit(ctx context.Context, s instrument.Start) (context.Co
 	if !span.IsRecording() && (fire == nil || !fire.IsRecording()) {
 		return ctx, measured
 	}
+	return ctx, i.submitted(span, fire, &s, measured)
+}
+
+// submitted describes the span of a submission, and returns the function that ends it and the one of the job, unless
+// that is nil.
+func (i *Instrument) submitted(
+	span, fire trace.Span, s *instrument.Start, measured func(instrument.End),
+) func(instrument.End) {
 	tasks := s.Tasks // s itself would be allocated
 	attributes := []attribute.KeyValue{keyInstance.String(s.Instance), semconv.MessagingMessageBodySize(s.Size)}
 	if tasks > 1 {
@@ -37,7 +45,7 @@ func (i *Instrument) Submit(ctx context.Context, s instrument.Start) (context.Co
 	if s.RetryOf != "" {
 		i.link(span, trace.SpanContextFromContext(i.Extract(context.Background(), s.Metadata)), "retried_task")
 	}
-	return ctx, func(e instrument.End) {
+	return func(e instrument.End) {
 		measured(e)
 		if fire != nil {
 			defer fire.End()
@@ -59,7 +67,7 @@ func (i *Instrument) Submit(ctx context.Context, s instrument.Start) (context.Co
 }
 
 // ids appends the ids of other tasks and of the job.
-func ids(to []attribute.KeyValue, s instrument.Start) []attribute.KeyValue {
+func ids(to []attribute.KeyValue, s *instrument.Start) []attribute.KeyValue {
 	for _, id := range []struct {
 		key   attribute.Key
 		value string
@@ -82,6 +90,15 @@ func (i *Instrument) Attempt(ctx context.Context, s instrument.Start) (context.C
 	if !span.IsRecording() {
 		return ctx, measured
 	}
+	i.attempted(span, &s, creation)
+	return ctx, func(e instrument.End) {
+		measured(e)
+		i.endAttempt(span, &e)
+	}
+}
+
+// attempted describes the span of an attempt.
+func (i *Instrument) attempted(span trace.Span, s *instrument.Start, creation trace.SpanContext) {
 	attributes := []attribute.KeyValue{
 		keyInstance.String(s.Instance), semconv.MessagingMessageID(valid(s.Task)), semconv.MessagingMessageBodySize(s.Size),
 		keyAttempt.Int(s.Attempt), keyFence.Int64(s.Fence), keyWeight.Int(s.Weight), keyWait.Float64(s.Wait.Seconds()),
@@ -95,10 +112,6 @@ func (i *Instrument) Attempt(ctx context.Context, s instrument.Start) (context.C
 		carrier := propagation.MapCarrier{"traceparent": s.Previous}
 		previous := propagation.TraceContext{}.Extract(context.Background(), carrier)
 		i.link(span, trace.SpanContextFromContext(previous), "previous_attempt")
-	}
-	return ctx, func(e instrument.End) {
-		measured(e)
-		i.endAttempt(span, &e)
 	}
 }
 

@@ -91,7 +91,7 @@ func (a *App) sendCall(ctx context.Context, call Call) (reply backend.Reply, tri
 		}
 		defer release()
 	}
-	req.ID, req.Headers = a.callID(), a.hooks.Headers(ctx, call.Headers, req.Metadata, a.traceOf(ctx))
+	req.ID, req.Headers = a.callID(), a.hooks.Headers(ctx, call.Headers, req.Metadata, TraceFrom)
 	return a.sender.Send(ctx, req, calls.Options{
 		Idempotent: call.Options.Idempotent, WaitForReady: call.Options.WaitForReady,
 	})

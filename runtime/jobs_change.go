@@ -73,7 +73,7 @@ func (a *App) RunJob(ctx context.Context, id string, opts ...ActionOption) (stri
 		return "", err
 	}
 	task, err := c.jobs.Run(ctx, id, func(ctx context.Context, t *backend.Task) error {
-		t.Trace, t.Metadata = a.traceOf(ctx), a.hooks.Join(ctx, t.Metadata, outgoing(ctx))
+		t.Metadata, t.Trace = a.joined(ctx, t.Metadata, outgoing(ctx))
 		return backend.ValidateMetadata(t.Metadata)
 	})
 	c.record(ctx, act, audit.JobRun, id, task, err)

@@ -37,7 +37,8 @@ func (a *App) send(ctx context.Context, queue string, m backend.Message, inherit
 		ctx, end = h.Message(ctx, instrument.Start{Queue: queue, Size: len(m.Body)})
 		defer func() { h.End(end, instrument.End{Err: err}) }()
 	}
-	m.Metadata, m.Trace = a.hooks.Join(ctx, inherited, m.Metadata), cmp.Or(a.hooks.Trace(ctx), m.Trace)
+	metadata, trace := a.hooks.Join(ctx, inherited, m.Metadata)
+	m.Metadata, m.Trace = metadata, cmp.Or(trace, m.Trace)
 	if len(m.Body) > backend.MaxMessage {
 		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue,
 			len(m.Body), backend.MaxMessage).With(OutcomeNotSent)

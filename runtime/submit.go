@@ -30,7 +30,7 @@ func (a *App) submit(ctx context.Context, s Submission) (stored []string, err er
 	if err != nil {
 		return nil, err
 	}
-	s.trace, s.metadata = a.traceOf(ctx), a.hooks.Join(ctx, nil, outgoing(ctx))
+	s.metadata, s.trace = a.joined(ctx, nil, outgoing(ctx))
 	if err := s.check(); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
@@ -153,7 +153,7 @@ func (c *core) inherit(ctx context.Context, s *Submission) error {
 		}
 		from, s.trace = source.Metadata, cmp.Or(s.trace, source.Trace)
 	}
-	s.metadata = c.app.hooks.Join(ctx, from, outgoing(ctx))
+	s.metadata, _ = c.app.hooks.Join(ctx, from, outgoing(ctx))
 	return backend.ValidateMetadata(s.metadata)
 }
 

@@ -86,8 +86,8 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		ctx, end = h.Submit(ctx, start)
 		defer func() { h.EndSubmitOne(end, by, err) }()
 	}
-	s.trace = cmp.Or(c.app.traceOf(ctx), old.Trace)
-	s.metadata = c.app.hooks.Join(ctx, old.Metadata, outgoing(ctx))
+	s.metadata, s.trace = c.app.joined(ctx, old.Metadata, outgoing(ctx))
+	s.trace = cmp.Or(s.trace, old.Trace)
 	s.Options.action, s.Options.replace, s.Options.payload = action{}, false, nil
 	if s.Options.UniqueKey == "" {
 		s.Options.UniqueKey = old.UniqueKey

@@ -36,7 +36,7 @@ func prepareForTest(ctx context.Context, submission any, newID func() string) (
 	}
 	if s.IsSubtasks {
 		if r := TaskFrom(ctx); r != nil && r.ID == s.Source {
-			s.metadata = (*hooks.Set)(nil).Join(ctx, r.metadata, s.metadata)
+			s.metadata, _ = (*hooks.Set)(nil).Join(ctx, r.metadata, s.metadata)
 			if err := backend.ValidateMetadata(s.metadata); err != nil {
 				return nil, nil, err
 			}

@@ -45,10 +45,10 @@ func TraceFrom(ctx context.Context) string {
 	return trace
 }
 
-// traceOf is TraceFrom for an operation of the App, whose instruments may have a span outside of its handlers.
-func (a *App) traceOf(ctx context.Context) string {
-	if trace := a.hooks.Trace(ctx); trace != "" {
-		return trace
+// joined returns the metadata of a task that is submitted, and its trace: that of the current span, or TraceFrom.
+func (a *App) joined(ctx context.Context, inherited, own Metadata) (metadata map[string]string, trace string) {
+	if metadata, trace = a.hooks.Join(ctx, inherited, own); trace == "" {
+		trace = TraceFrom(ctx)
 	}
-	return TraceFrom(ctx)
+	return metadata, trace
 }

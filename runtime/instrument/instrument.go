@@ -47,8 +47,8 @@ type Instrumentation interface {
 	// has returned, and that of an attempt whose handler runs in a child process. The names join the headers of a call, or
 	// the metadata of a task or message. Names that the program has set itself, by WithMetadata or as a Header, are not
 	// replaced; those that are inherited from a source or a retried task are. An empty value removes an inherited name and
-	// adds nothing. If the limits of metadata would be exceeded, nothing is added. nil adds nothing. The map is not
-	// modified.
+	// adds nothing. If the limits of metadata would be exceeded, nothing is added. nil adds nothing. The App keeps the
+	// map and may modify it, so each call returns a new one.
 	Inject(ctx context.Context) map[string]string
 
 	// Extract returns a context with what Inject has added at the sender. metadata has the headers of a call, or the

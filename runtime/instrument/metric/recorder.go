@@ -56,9 +56,12 @@ type labels [most]string
 // A Recorder records counters and histograms. Create it with [NewRecorder]. It is safe for concurrent use.
 type Recorder struct {
 	instrument.NoInstrument
-	sink   Sink
-	series [firstGauge]family
-	codes  map[backend.Code]bool
+	sink    Sink
+	series  [firstGauge]family
+	codes   map[backend.Code]bool
+	methods cache[methodKey, methodSeries]
+	queues  cache[string, queueSeries]
+	settled slot // of the writes that succeed
 }
 
 // A family has the series of a metric.
@@ -81,47 +84,69 @@ func NewRecorder(sink Sink) *Recorder {
 
 // Call implements [instrument.Instrumentation].
 func (r *Recorder) Call(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
-	return ctx, r.call(ctx, clientDuration, s)
+	return ctx, r.call(ctx, clientDuration, s.Service, s.Method)
 }
 
 // Handle implements [instrument.Instrumentation].
 func (r *Recorder) Handle(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
-	return ctx, r.call(ctx, serverDuration, s)
+	return ctx, r.call(ctx, serverDuration, s.Service, s.Method)
 }
 
-func (r *Recorder) call(ctx context.Context, metric int, s instrument.Start) func(instrument.End) {
-	begun, service, method := time.Now(), s.Service, s.Method
+func (r *Recorder) call(ctx context.Context, metric int, service, name string) func(instrument.End) {
+	begun, m := now(), r.methods.get(methodKey{service, name}, newMethod)
 	return func(e instrument.End) {
-		l := labels{System, service, method, string(r.code(e.Code))} // not yet in the order of the attributes
-		r.recordCall(ctx, metric, l, time.Since(begun))
+		took := (now() - begun).Seconds()
+		l := labels{System, m.service, m.name, string(r.code(e.Code))} // not yet in the order of the attributes
+		switch {
+		case e.Code != "":
+			r.record(ctx, metric, took, l)
+		case metric == clientDuration:
+			r.recordIn(ctx, &m.client, metric, took, &l)
+		default:
+			r.recordIn(ctx, &m.server, metric, took, &l)
+		}
 	}
 }
 
 // Submit implements [instrument.Instrumentation].
 func (r *Recorder) Submit(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
-	queue := s.Queue
-	return ctx, func(e instrument.End) {
+	return ctx, r.submit(ctx, s.Queue)
+}
+
+func (r *Recorder) submit(ctx context.Context, name string) func(instrument.End) {
+	q := r.queues.get(name, newQueue)
+	return func(e instrument.End) {
 		if e.Stored > 0 {
-			r.record(ctx, taskSubmitted, float64(e.Stored), labels{queue})
+			r.recordIn(ctx, &q.submitted, taskSubmitted, float64(e.Stored), &labels{q.name})
 		}
 	}
 }
 
 // Attempt implements [instrument.Instrumentation].
 func (r *Recorder) Attempt(ctx context.Context, s instrument.Start) (context.Context, func(instrument.End)) {
-	begun, queue := time.Now(), s.Queue
-	r.record(ctx, taskWait, s.Wait.Seconds(), labels{queue})
-	return ctx, func(e instrument.End) {
-		r.record(ctx, taskRun, time.Since(begun).Seconds(), labels{queue, string(e.Attempt)})
-		code := r.code(e.Code)
-		if e.Attempt != backend.AttemptFailed {
-			code = "" // the outcome says it all
-		}
-		if e.Attempt != backend.AttemptLost { // counted as a crash by the App that declared this one dead
-			r.record(ctx, taskAttempts, 1, labels{queue, string(e.Attempt), string(code)})
+	return ctx, r.attempt(ctx, s.Queue, s.Wait)
+}
+
+func (r *Recorder) attempt(ctx context.Context, name string, wait time.Duration) func(instrument.End) {
+	begun, q := now(), r.queues.get(name, newQueue)
+	r.recordIn(ctx, &q.wait, taskWait, wait.Seconds(), &labels{q.name})
+	return func(e instrument.End) {
+		took := (now() - begun).Seconds()
+		l := labels{q.name, string(e.Attempt)}
+		if e.Attempt == backend.AttemptSucceeded {
+			r.recordIn(ctx, &q.run, taskRun, took, &l)
+			r.recordIn(ctx, &q.attempts, taskAttempts, 1, &l)
+		} else {
+			r.record(ctx, taskRun, took, l)
+			if e.Attempt == backend.AttemptFailed { // otherwise the outcome says it all
+				l[2] = string(r.code(e.Code))
+			}
+			if e.Attempt != backend.AttemptLost { // counted as a crash by the App that declared this one dead
+				r.record(ctx, taskAttempts, 1, l)
+			}
 		}
 		if e.Abandoned {
-			r.record(ctx, taskAbandoned, 1, labels{queue})
+			r.record(ctx, taskAbandoned, 1, labels{q.name})
 		}
 	}
 }
@@ -131,8 +156,15 @@ func (r *Recorder) Observe(e instrument.Event) {
 	ctx, seconds, code := context.Background(), e.Duration.Seconds(), string(r.code(e.Code))
 	switch e.Kind {
 	case instrument.TaskEnded:
-		r.record(ctx, taskTotal, seconds, labels{e.Queue, string(e.Status)})
-		r.record(ctx, taskEnded, 1, labels{e.Queue, string(e.Status), code})
+		total, ended := labels{e.Queue, string(e.Status)}, labels{e.Queue, string(e.Status), code}
+		if e.Status == backend.StatusSuccess && code == "" {
+			q := r.queues.get(e.Queue, newQueue)
+			r.recordIn(ctx, &q.total, taskTotal, seconds, &total)
+			r.recordIn(ctx, &q.ended, taskEnded, 1, &ended)
+			return
+		}
+		r.record(ctx, taskTotal, seconds, total)
+		r.record(ctx, taskEnded, 1, ended)
 	case instrument.AttemptLost:
 		r.record(ctx, taskCrashes, 1, labels{e.Queue})
 	case instrument.OwnerExpired:
@@ -143,14 +175,21 @@ func (r *Recorder) Observe(e instrument.Event) {
 	case instrument.JobSkipped:
 		r.record(ctx, jobFires, float64(e.Tasks), labels{e.Job, e.Reason})
 	case instrument.Claimed:
-		r.record(ctx, claimDuration, seconds, labels{e.Queue, code})
-		if code == "" {
-			r.record(ctx, claimTasks, float64(e.Tasks), labels{e.Queue})
+		if code != "" {
+			r.record(ctx, claimDuration, seconds, labels{e.Queue, code})
+			return
 		}
+		q := r.queues.get(e.Queue, newQueue)
+		r.recordIn(ctx, &q.claimDuration, claimDuration, seconds, &labels{e.Queue})
+		r.recordIn(ctx, &q.claimTasks, claimTasks, float64(e.Tasks), &labels{e.Queue})
 	case instrument.LogLost:
 		r.record(ctx, logLost, float64(e.Records), labels{e.Reason})
 	case instrument.Settled:
-		r.record(ctx, settleDuration, seconds, labels{code})
+		if code != "" {
+			r.record(ctx, settleDuration, seconds, labels{code})
+			return
+		}
+		r.recordIn(ctx, &r.settled, settleDuration, seconds, &labels{})
 	case instrument.Requested:
 		r.record(ctx, opDuration, seconds, labels{e.Port, e.Op, code})
 	}
@@ -162,26 +201,6 @@ func (r *Recorder) code(c backend.Code) backend.Code {
 		return c
 	}
 	return backend.ErrUnknown
-}
-
-// recordCall records a call. l has the system, the service, the method and the code; the key of the series is not
-// joined, so that it allocates nothing.
-func (r *Recorder) recordCall(ctx context.Context, metric int, l labels, d time.Duration) {
-	f := &r.series[metric]
-	f.mu.RLock()
-	s := f.series[l]
-	f.mu.RUnlock()
-	if s == nil {
-		named := labels{l[0], valid(l[1]) + "/" + valid(l[2]), "ok"}
-		if code := l[3]; code != "" {
-			named[2] = code
-			if metric == clientDuration || ServerError(backend.Code(code)) {
-				named[3] = code
-			}
-		}
-		s = r.add(metric, l, named)
-	}
-	s(ctx, d.Seconds())
 }
 
 // ServerError reports whether a call that a service answers with a code has failed because of the service, as
@@ -197,18 +216,33 @@ func ServerError(c backend.Code) bool {
 
 // record records a value of a metric.
 func (r *Recorder) record(ctx context.Context, metric int, value float64, l labels) {
+	r.find(metric, l)(ctx, value)
+}
+
+// find returns the series of a metric with these labels. Those of a call are the system, the service, the method and
+// the code, which become those of the table if the series is new.
+func (r *Recorder) find(metric int, l labels) Series {
 	f := &r.series[metric]
 	f.mu.RLock()
 	s := f.series[l]
 	f.mu.RUnlock()
-	if s == nil {
-		named := l
-		for i := range named {
-			named[i] = valid(named[i])
-		}
-		s = r.add(metric, l, named)
+	if s != nil {
+		return s
 	}
-	s(ctx, value)
+	named := l
+	for i := range named {
+		named[i] = valid(named[i])
+	}
+	if metric == clientDuration || metric == serverDuration {
+		named[1], named[2], named[3] = named[1]+"/"+named[2], "ok", ""
+		if code := l[3]; code != "" {
+			named[2] = code
+			if metric == clientDuration || ServerError(backend.Code(code)) {
+				named[3] = code
+			}
+		}
+	}
+	return r.add(metric, l, named)
 }
 
 // add returns the series of a key, which it adds if the limit allows it. Otherwise it is one of Other.

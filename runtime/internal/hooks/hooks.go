@@ -54,44 +54,78 @@ func (s *Set) Own(instance string, log *slog.Logger) {
 
 // Call begins the observation of a call. The caller must call End with the returned function.
 func (s *Set) Call(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Call", instrument.Instrumentation.Call, start)
+	return s.begin(ctx, callMethod, 0, start)
 }
 
 // Handle is Call for a call that is handled.
 func (s *Set) Handle(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Handle", instrument.Instrumentation.Handle, start)
+	return s.begin(ctx, handleMethod, 0, start)
 }
 
 // Submit is Call for a submission of tasks.
 func (s *Set) Submit(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Submit", instrument.Instrumentation.Submit, start)
+	return s.begin(ctx, submitMethod, 0, start)
 }
 
 // Attempt is Call for an attempt of a task.
 func (s *Set) Attempt(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Attempt", instrument.Instrumentation.Attempt, start)
+	return s.begin(ctx, attemptMethod, 0, start)
 }
 
 // Message is Call for a raw message.
 func (s *Set) Message(ctx context.Context, start instrument.Start) (context.Context, func(instrument.End)) {
-	return s.begin(ctx, "Message", instrument.Instrumentation.Message, start)
+	return s.begin(ctx, messageMethod, 0, start)
 }
 
-// A beginning is a method of an instrument that begins to observe an operation.
-type beginning func(instrument.Instrumentation, context.Context, instrument.Start) (context.Context, func(instrument.End))
+// A method is a method of an instrument that begins to observe an operation.
+type method string
 
-// begin calls a method of all instruments. The returned function may be nil.
+const (
+	callMethod    method = "Call"
+	handleMethod  method = "Handle"
+	submitMethod  method = "Submit"
+	attemptMethod method = "Attempt"
+	messageMethod method = "Message"
+)
+
+// begin calls a method of instrument n, from 1, or with n = 0 of all of them. The returned function may be nil. Each
+// frame between the operation and the instrument has a copy of start, and the stacks of handlers are small: so there is
+// one frame if there is one instrument.
 func (s *Set) begin(
-	ctx context.Context, name string, method beginning, start instrument.Start,
-) (context.Context, func(instrument.End)) {
-	start.Instance = s.instance
-	if len(s.all) == 1 {
-		return s.beginOne(ctx, name, method, s.all[0], start)
+	ctx context.Context, m method, n int, start instrument.Start,
+) (next context.Context, end func(instrument.End)) {
+	if n == 0 && len(s.all) > 1 {
+		return s.beginAll(ctx, m, &start)
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(string(m), p)
+		}
+		if next == nil {
+			next = ctx
+		}
+	}()
+	start.Instance = s.instance
+	i := s.all[max(n-1, 0)]
+	switch m {
+	case callMethod:
+		return i.Call(ctx, start)
+	case handleMethod:
+		return i.Handle(ctx, start)
+	case submitMethod:
+		return i.Submit(ctx, start)
+	case attemptMethod:
+		return i.Attempt(ctx, start)
+	default:
+		return i.Message(ctx, start)
+	}
+}
+
+func (s *Set) beginAll(ctx context.Context, m method, start *instrument.Start) (context.Context, func(instrument.End)) {
 	var ends []func(instrument.End)
-	for _, i := range s.all {
+	for n := range s.all {
 		var end func(instrument.End)
-		if ctx, end = s.beginOne(ctx, name, method, i, start); end != nil {
+		if ctx, end = s.begin(ctx, m, n+1, *start); end != nil {
 			ends = append(ends, end)
 		}
 	}
@@ -103,20 +137,6 @@ func (s *Set) begin(
 			s.End(end, e)
 		}
 	}
-}
-
-func (s *Set) beginOne(
-	ctx context.Context, name string, method beginning, i instrument.Instrumentation, start instrument.Start,
-) (next context.Context, end func(instrument.End)) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.panicked(name, p)
-		}
-		if next == nil {
-			next = ctx
-		}
-	}()
-	return method(i, ctx, start)
 }
 
 // End ends an observation. end is the function with which it began, and may be nil. It sets e.Code if e has an error

@@ -114,7 +114,7 @@ func TestSeveralInstruments(t *testing.T) {
 	if want := []string{"begin a", "begin b", "end b not_found", "end a not_found"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	md := s.Join(t.Context(), map[string]string{"x": "old", "kept": "old"}, map[string]string{"y": "own"})
+	md, _ := s.Join(t.Context(), map[string]string{"x": "old", "kept": "old"}, map[string]string{"y": "own"})
 	if want := (map[string]string{"x": "a", "only": "a", "y": "own", "kept": "old"}); !maps.Equal(md, want) {
 		t.Errorf("joined %v", md)
 	}
@@ -143,7 +143,8 @@ func TestHeaders(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSet(ordered{md: c.injected})
-			if got := fmt.Sprint(s.Headers(t.Context(), c.own, c.md, c.trace)); got != c.wantHeaders {
+			outside := func(context.Context) string { return c.trace }
+			if got := fmt.Sprint(s.Headers(t.Context(), c.own, c.md, outside)); got != c.wantHeaders {
 				t.Errorf("%s, want %s", got, c.wantHeaders)
 			}
 		})
@@ -171,6 +172,50 @@ func TestTraceparent(t *testing.T) {
 	}
 }
 
+// none is the trace of a caller without one.
+func none(context.Context) string { return "" }
+
+// injecting is an instrument whose current span has a traceparent, which it injects under a name.
+type injecting struct {
+	instrument.NoInstrument
+	trace, as string
+}
+
+func (i injecting) Inject(context.Context) map[string]string {
+	return map[string]string{i.as: i.trace, "removed": ""}
+}
+
+func (i injecting) Trace(context.Context) string { return i.trace }
+
+// Join returns the trace of the first instrument that has one, whatever is injected.
+func TestTraceOfJoin(t *testing.T) {
+	const one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	two := strings.ReplaceAll(one, "a", "b")
+	for _, c := range []struct {
+		name     string
+		all      []instrument.Instrumentation
+		own      map[string]string
+		want     string
+		metadata string
+	}{
+		{"injected", []instrument.Instrumentation{injecting{trace: one, as: "traceparent"}}, nil,
+			one, "map[traceparent:" + one + "]"},
+		{"other_format", []instrument.Instrumentation{injecting{trace: one, as: "b3"}}, nil, one, "map[b3:" + one + "]"},
+		{"own_metadata", []instrument.Instrumentation{injecting{trace: one, as: "traceparent"}},
+			map[string]string{"traceparent": two}, one, "map[traceparent:" + two + "]"},
+		{"no_trace", []instrument.Instrumentation{injecting{trace: "", as: "traceparent"}}, nil, "", "map[]"},
+		{"first_of_two", []instrument.Instrumentation{injecting{trace: one, as: "b3"}, injecting{trace: two, as: "traceparent"}},
+			nil, one, "map[b3:" + one + " traceparent:" + two + "]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			metadata, trace := newSet(c.all...).Join(t.Context(), nil, c.own)
+			if trace != c.want || fmt.Sprint(metadata) != c.metadata {
+				t.Errorf("trace %q and metadata %v, want %q and %v", trace, metadata, c.want, c.metadata)
+			}
+		})
+	}
+}
+
 // The methods that accept a nil Set change nothing.
 func TestNilSet(t *testing.T) {
 	s := hooks.New(nil)
@@ -179,8 +224,9 @@ func TestNilSet(t *testing.T) {
 	s.Watch(nil, nil)
 	s.Close()
 	s.Flush()
-	if s.Trace(t.Context()) != "" || s.Carrier(t.Context()) != nil || !maps.Equal(s.Join(t.Context(), nil, own), own) ||
-		!maps.Equal(s.Headers(t.Context(), own, nil, ""), own) {
+	joined, trace := s.Join(t.Context(), nil, own)
+	if s.Trace(t.Context()) != "" || trace != "" || s.Carrier(t.Context()) != nil || !maps.Equal(joined, own) ||
+		!maps.Equal(s.Headers(t.Context(), own, nil, none), own) {
 		t.Error("a nil Set changes something")
 	}
 }
@@ -193,8 +239,8 @@ func TestEmptyAllocatesNothing(t *testing.T) {
 		ctx, end := s.Call(t.Context(), start)
 		s.End(end, instrument.End{})
 		s.Observe(instrument.Event{Kind: instrument.Claimed})
-		_ = s.Join(s.Extract(ctx, nil, ""), nil, nil)
-		_ = s.Headers(ctx, nil, nil, s.Trace(ctx))
+		_, _ = s.Join(s.Extract(ctx, nil, ""), nil, nil)
+		_ = s.Headers(ctx, nil, nil, none)
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)

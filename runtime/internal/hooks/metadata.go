@@ -12,29 +12,39 @@ const HeaderTrace = "traceparent"
 
 // Join returns the metadata of a task or message: what it inherits, what the instruments inject and what the program
 // has set itself, own. Later ones replace earlier ones. If that is not valid metadata, Join leaves out what the
-// instruments inject. The result may be own or inherited. A nil Set injects nothing.
-func (s *Set) Join(ctx context.Context, inherited, own map[string]string) map[string]string {
-	if injected := s.inject(ctx); len(injected) > 0 {
+// instruments inject. The result may be own or inherited. trace is the traceparent of the current span, or "". A nil
+// Set injects nothing.
+func (s *Set) Join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
+	injected := s.inject(ctx)
+	trace = s.traceOf(ctx, injected)
+	if len(injected) > 0 {
 		all := join(inherited, injected, own)
 		if backend.ValidateMetadata(all) == nil {
-			return all
+			return all, trace
 		}
 		s.leftOut("metadata")
 	}
 	switch {
 	case len(inherited) == 0:
-		return own
+		return own, trace
 	case len(own) == 0:
-		return inherited
+		return inherited, trace
 	}
-	return join(inherited, nil, own)
+	return join(inherited, nil, own), trace
 }
 
 // Headers returns the headers of a call: what the instruments inject, the traceparent of the caller, if it has one, and
 // own, which come from middleware. Later ones replace earlier ones. The headers and the call's metadata have a common
-// limit; beyond it, Headers leaves out what the instruments inject. The result may be own. A nil Set injects nothing.
-func (s *Set) Headers(ctx context.Context, own, metadata map[string]string, trace string) map[string]string {
+// limit; beyond it, Headers leaves out what the instruments inject. The result may be own. outside returns the
+// traceparent of a caller without a span. A nil Set injects nothing.
+func (s *Set) Headers(
+	ctx context.Context, own, metadata map[string]string, outside func(context.Context) string,
+) map[string]string {
 	injected := s.inject(ctx)
+	trace := s.traceOf(ctx, injected)
+	if trace == "" {
+		trace = outside(ctx)
+	}
 	if len(injected) > 0 {
 		all := join(nil, injected, own)
 		if all[HeaderTrace] == "" && trace != "" {
@@ -54,8 +64,13 @@ func (s *Set) Headers(ctx context.Context, own, metadata map[string]string, trac
 	return all
 }
 
-// join returns a new map. An empty value in injected removes an inherited name.
+// join returns a new map, or injected with the others. An empty value in injected removes an inherited name.
 func join(inherited, injected, own map[string]string) map[string]string {
+	if injected != nil && len(inherited) == 0 {
+		maps.DeleteFunc(injected, func(_, value string) bool { return value == "" })
+		maps.Copy(injected, own)
+		return injected
+	}
 	all := make(map[string]string, len(inherited)+len(injected)+len(own))
 	maps.Copy(all, inherited)
 	for name, value := range injected {
@@ -91,22 +106,25 @@ func (s *Set) leftOut(what string) {
 
 // Carrier returns what the instruments inject, within the limits of metadata, for a child process. A nil Set injects
 // nothing.
-func (s *Set) Carrier(ctx context.Context) map[string]string { return s.Join(ctx, nil, nil) }
+func (s *Set) Carrier(ctx context.Context) map[string]string {
+	metadata, _ := s.Join(ctx, nil, nil)
+	return metadata
+}
 
-// inject returns what all instruments inject; of a name that several of them inject, the value of the first one.
+// inject returns what all instruments inject; of a name that several of them inject, the value of the first one. The
+// map is the caller's.
 func (s *Set) inject(ctx context.Context) map[string]string {
 	if s == nil {
 		return nil
 	}
-	if len(s.all) == 1 {
-		return s.injectOne(ctx, 0)
-	}
-	var all map[string]string
-	for i := range s.all {
-		for name, value := range s.injectOne(ctx, i) {
-			if all == nil {
-				all = map[string]string{}
-			}
+	all := s.injectOne(ctx, 0)
+	for i := 1; i < len(s.all); i++ {
+		next := s.injectOne(ctx, i)
+		if len(all) == 0 {
+			all = next
+			continue
+		}
+		for name, value := range next {
 			if !has(all, name) {
 				all[name] = value
 			}
@@ -164,6 +182,16 @@ func (s *Set) Trace(ctx context.Context) string {
 		}
 	}
 	return ""
+}
+
+// traceOf is Trace for a span that was injected. What its instrument has injected needs not be made again.
+func (s *Set) traceOf(ctx context.Context, injected map[string]string) string {
+	if s != nil && len(s.all) == 1 {
+		if trace := injected[HeaderTrace]; ValidTrace(trace) {
+			return trace
+		}
+	}
+	return s.Trace(ctx)
 }
 
 func (s *Set) traceOne(ctx context.Context, i int) string {

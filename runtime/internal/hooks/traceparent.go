@@ -14,9 +14,9 @@ func ValidTrace(s string) bool {
 	if len(s) != traceLength || s[traceFrom-1] != '-' || s[traceTo] != '-' || s[spanTo] != '-' {
 		return false
 	}
-	other := func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') }
-	for _, part := range []string{s[:traceFrom-1], s[traceFrom:traceTo], s[spanFrom:spanTo], s[spanTo+1:]} {
-		if strings.IndexFunc(part, other) >= 0 {
+	for i := range len(s) {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && i != traceFrom-1 && i != traceTo && i != spanTo {
 			return false
 		}
 	}

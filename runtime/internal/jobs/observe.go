@@ -31,7 +31,7 @@ func (s *Scheduler) observe(ctx context.Context, group []*fire) context.Context 
 		}
 		var of context.Context
 		of, f.ended = s.catalog.observe(ctx, f.job, f.tasks)
-		metadata, trace := h.Join(of, f.job.Metadata, nil), h.Trace(of)
+		metadata, trace := h.Join(of, f.job.Metadata, nil)
 		f.ids = nil
 		for i := range f.tasks {
 			t := &f.tasks[i].Task
