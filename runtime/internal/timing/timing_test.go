@@ -142,11 +142,16 @@ func call(method reflect.Value) {
 	method.Call(args)
 }
 
+// connected is a transport with the optional interface.
+type connected struct{ backend.Transport }
+
+func (connected) Absent(context.Context, []string) ([]string, error) { return nil, nil }
+func (connected) Visible() (time.Time, <-chan struct{})              { return time.Time{}, nil }
+
 // A wrapped port has the optional interfaces of the original and no others. Package auto tests the other adapters.
 func TestOptionalInterfacesAreKept(t *testing.T) {
-	fake := optional{}
 	ports := []*backend.Ports{open(t, memory.New()), open(t, embedded.File(filepath.Join(t.TempDir(), "af.db"))),
-		{Name: "fake", Store: fake, Transport: fake}}
+		{Name: "connected", Transport: connected{}}}
 	with := map[string]bool{}
 	for _, p := range ports {
 		timed := timing.Ports(p, hooksOf(instrument.NoInstrument{}))
