@@ -72,6 +72,7 @@ func activity(t *testing.T, app *af.App, i *metrics.Instrument, n int) {
 			{Kind: instrument.AttemptLost, Queue: resize.Name, Task: id, Owner: id},
 			{Kind: instrument.OwnerExpired, Owner: id},
 			{Kind: instrument.LogLost, Reason: "file", Records: 1},
+			{Kind: instrument.Requested, Port: "store", Op: "get"},
 			{Kind: instrument.JobFired, Job: "nightly", Task: id},
 			{Kind: instrument.JobSkipped, Job: "nightly", Reason: "overlap", Tasks: 1},
 		} {
@@ -127,11 +128,15 @@ func checkSeries(t *testing.T, m metric.Metric, s *dto.Metric) {
 	}
 	known := []string{"", resize.Name, "nightly", "afgen", "orders/Get", "ok", "success", "failed", "waiting", "pending",
 		"running", "retrying", "not_found", "deadline_exceeded", "fired", "overlap", "returned", "unknown",
-		"orders", "send", "process", "permanent", "file"}
+		"orders", "send", "process", "permanent", "file", "store", "docs", "transport", "coordinator"}
 	var names []string
 	for _, l := range s.GetLabel() {
 		names = append(names, l.GetName())
-		if l.GetName() != "condition" && l.GetName() != "mode" && !slices.Contains(known, l.GetValue()) {
+		switch l.GetName() {
+		case "condition", "mode", "op": // names in the code of backends
+			continue
+		}
+		if !slices.Contains(known, l.GetValue()) {
 			t.Errorf("%s has the label %s=%q", m.Prometheus(), l.GetName(), l.GetValue())
 		}
 	}

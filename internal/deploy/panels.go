@@ -165,6 +165,8 @@ var rows = []row{
 			[]query{{metric: "af.backend.op.duration", show: rate, by: []string{"port", "op"}}}, nil, nil},
 		{"Duration of requests", "By the port of the backend and its operation. The variable quantile applies.", lines, 8,
 			[]query{{metric: "af.backend.op.duration", show: quantile, by: []string{"port", "op"}}}, nil, nil},
+		{"Lost log records", "Log records lost in each interval, by reason.", lines, 8,
+			[]query{{metric: "af.log.lost", show: each, by: []string{"reason"}}}, nil, nil},
 		{"Expired instances", "Instances declared dead, in the range of the dashboard.", number, 8,
 			[]query{{metric: "af.instances.expired", show: count}}, okIfZero, nil},
 	}},

@@ -95,6 +95,14 @@ func runVictim(file string) error {
 
 func quiet() af.AppOption { return af.Logger(slog.New(slog.DiscardHandler)) }
 
+// losing is a handler that loses all records.
+type losing struct{}
+
+func (losing) Enabled(context.Context, slog.Level) bool  { return true }
+func (losing) Handle(context.Context, slog.Record) error { return errors.New("the disk is full") }
+func (l losing) WithAttrs([]slog.Attr) slog.Handler      { return l }
+func (l losing) WithGroup(string) slog.Handler           { return l }
+
 // startSystem starts an App that does all that metrics tell of, until the test ends, and returns its metrics as a
 // program serves them: calls, tasks that succeed, fail, crash and are abandoned, jobs and raw messages.
 func startSystem(t *testing.T) *httptest.Server {
@@ -105,7 +113,8 @@ func startSystem(t *testing.T) *httptest.Server {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	observed := metrics.New()
-	app, err := af.Open(ctx, embedded.File(file), af.Instrument(observed), quiet(), af.DrainTimeout(time.Second))
+	app, err := af.Open(ctx, embedded.File(file), af.Instrument(observed), af.Logger(slog.New(losing{})),
+		af.DrainTimeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
