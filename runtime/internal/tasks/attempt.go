@@ -43,6 +43,7 @@ type attempt struct {
 	ctx     context.Context
 	handler Run
 	ended   func(instrument.End) // of the instruments; nil without any
+	valued  bool                 // instruments have changed ctx
 	cancel  context.CancelCauseFunc
 	stop    func()    // stops the timer of its timeout
 	clear   func()    // ends or clears a suspect

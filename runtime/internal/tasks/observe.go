@@ -26,7 +26,9 @@ func (a *attempt) observe() {
 		Wait: max(t.Started.Sub(history.Due(t)), 0), Age: max(t.Started.Sub(t.Created), 0),
 		Size: len(t.Payload), Metadata: t.Metadata, Previous: previousTrace(t),
 	}
+	before := a.ctx
 	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, t.Metadata, t.Trace), start)
+	a.valued = a.ctx != before
 }
 
 // observeEnd ends the observation of an attempt, and sets s.Trace. err is the error of its handler.
@@ -90,10 +92,10 @@ func (p *pool) observeClaim(begun time.Time, tasks int, err error) {
 	})
 }
 
-// within returns ctx with the values of the attempt, such as its span, for a request that writes only its result. One
-// that writes several has no attempt's.
+// within returns ctx with the values of the attempt if instruments have added some, such as its span, for a request
+// that writes only its result. One that writes several has no attempt's.
 func (b *settlement) within(ctx context.Context) context.Context {
-	if a, ok := b.claim.(*attempt); ok && a.ctx != nil {
+	if a, ok := b.claim.(*attempt); ok && a.valued {
 		return ctxvalues.From(ctx, a.ctx)
 	}
 	return ctx
