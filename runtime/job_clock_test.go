@@ -2,11 +2,13 @@ package runtime_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/afgen/afgen/internal/bubble"
+	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -97,5 +99,52 @@ func shutScheduler(t *testing.T, app *af.App) {
 	t.Helper()
 	if err := app.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A scheduler dies after it has inserted the task of a fire, before or after it has added the fire to the history. The
+// task ends and is purged before another scheduler continues: this one does not insert the task again.
+func TestPurgedFireOfDeadSchedulerIsNotFiredAgain(t *testing.T) {
+	for _, overlap := range []af.OverlapPolicy{af.OverlapAllow, af.OverlapSkip, af.OverlapQueue} {
+		for writes, died := range []string{1: "before_history", 2: "after_history"} {
+			if died == "" {
+				continue
+			}
+			t.Run(fmt.Sprint(overlap, "/", died), func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
+					world := fault.Around(memory.New())
+					var runs atomic.Int32
+					run := func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }
+					app, q := work(t, world, jobWorker, run, af.Retention(time.Second, 1), af.NoScheduler())
+					dying := &crashing{Backend: fault.New(world, 1, fault.Plan{}), op: "Docs.PutAll"}
+					start(t, open(t, dying))
+					must(0, q.Schedule(t.Context(), "j", "@every 1h", 1, af.Overlap(overlap)))(t)
+					from := time.Now()
+					time.Sleep(time.Hour - time.Second)
+					dying.after.Store(int32(writes + 1))
+					time.Sleep(2 * time.Second)
+					<-dying.Dead()
+					time.Sleep(10 * time.Minute)
+					if left := jobTasks(t, world, "job"); runs.Load() != 1 || len(left) > 0 {
+						t.Fatalf("%d runs, want 1; not purged: %v", runs.Load(), left)
+					}
+					must(0, app.StartScheduler(t.Context()))(t)
+					time.Sleep(time.Minute)
+					if n := runs.Load(); n != 1 {
+						t.Errorf("%d runs of one due time", n)
+					}
+					time.Sleep(time.Until(from.Add(2*time.Hour + time.Minute)))
+					if n := runs.Load(); n != 2 {
+						t.Errorf("%d runs of two due times", n)
+					}
+					if n := len(must(app.Fires(t.Context(), af.FireQuery{Job: "j"}))(t).Fires); n != 2 {
+						t.Errorf("%d fires in the history, want 2", n)
+					}
+					for _, v := range world.Log().CheckJobs() {
+						t.Error(v)
+					}
+				})
+			})
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
@@ -47,8 +48,8 @@ func (s *scenario) more() {
 		}
 	}
 	if s.Kind != rolling && s.Kind != poisoned && d.Chance(0.25) {
-		// Keep tasks for longer than any request is in flight, and longer than any outage. Otherwise a fire that was
-		// carried out, but not removed from its job's document before its task was deleted, would repeat.
+		// Keep tasks for longer than any request is in flight. Otherwise a scheduler whose insert is late would insert the
+		// task of a fire again that another one has carried out meanwhile.
 		s.Keep = d.Span(5*time.Second, 12*time.Second)
 		s.Plan.MostDelay = min(s.Plan.MostDelay, time.Second)
 		for i := range s.Events {
@@ -273,9 +274,38 @@ func (m *sim) retain() {
 			keep.Max = 2
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		_, _ = ports.Store.Purge(ctx, keep, 1+n%7) // the store may be down
+		if recorded(ctx, ports) {
+			_, _ = ports.Store.Purge(ctx, keep, 1+n%7) // the store may be down
+		}
 		cancel()
 	}
+}
+
+// recorded reports whether the histories of all jobs have their pending fires whose tasks have ended. A process adds
+// these before it purges.
+func recorded(ctx context.Context, ports *backend.Ports) bool {
+	jobs, err := ports.Docs.List(ctx, "jobs/")
+	if err != nil {
+		return false
+	}
+	for _, d := range jobs {
+		var job, history struct{ Owed, Fires []struct{ Due int64 } }
+		id := strings.TrimPrefix(d.Name, "jobs/")
+		if json.Unmarshal(d.Value, &job) != nil || len(job.Owed) == 0 {
+			continue
+		}
+		h, err := ports.Docs.Get(ctx, "fires/"+id)
+		if backend.CodeOf(err) != backend.ErrNotFound && (err != nil || json.Unmarshal(h.Value, &history) != nil) {
+			return false
+		}
+		for _, f := range job.Owed {
+			task, err := ports.Store.Get(ctx, fmt.Sprintf("job/%s/%d", id, f.Due))
+			if err == nil && task.Status.Final() && !slices.Contains(history.Fires, f) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // removed waits until retention has removed everything, and returns the rest.

@@ -47,14 +47,18 @@ func (s *Scheduler) submit(ctx context.Context, batch []*fire, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	s.dropEnded(ctx, succeeding(batch), now)
-	var decided []*fire
+	var decided, resumed []*fire
 	for _, f := range succeeding(batch) {
+		if f.job.Waiting() > 0 {
+			resumed = append(resumed, f)
+		}
 		if s.isDue(f.job, now) && f.job.decide(now, f.live) {
 			f.job.read = time.Now()
 			decided = append(decided, f)
 		}
 	}
-	s.write(ctx, decided)
+	s.readFired(ctx, resumed)
+	s.write(ctx, succeeding(decided))
 	s.insertAll(ctx, succeeding(batch))
 }
 
@@ -68,12 +72,8 @@ func (s *Scheduler) dropEnded(ctx context.Context, batch []*fire, now time.Time)
 	statuses := make(map[string]backend.Status, len(ids))
 	var err error
 	for part := range slices.Chunk(ids, maxBatchTasks) {
-		var some map[string]backend.Status
-		if some, err = s.catalog.tasks.Statuses(ctx, part); err != nil {
+		if err = s.catalog.addStatuses(ctx, statuses, part); err != nil {
 			break
-		}
-		for id, status := range some {
-			statuses[id] = status
 		}
 	}
 	for _, f := range batch {
@@ -81,6 +81,23 @@ func (s *Scheduler) dropEnded(ctx context.Context, batch []*fire, now time.Time)
 			f.job.Live = f.job.liveIn(statuses, now)
 			f.live = len(f.job.Live) > 0
 		}
+	}
+}
+
+// readFired reads which due times of earlier passes were carried out. A scheduler may have died after it added them to
+// the history, and before it removed them from Pending. Retention may have deleted their tasks since, so inserting these
+// again would not be idempotent.
+func (s *Scheduler) readFired(ctx context.Context, batch []*fire) {
+	if len(batch) == 0 {
+		return
+	}
+	ids := make([]string, len(batch))
+	for i, f := range batch {
+		ids[i] = f.job.id
+	}
+	fired, err := s.catalog.fired(ctx, ids)
+	for _, f := range batch {
+		f.recorded, f.err = fired[f.job.id], err
 	}
 }
 

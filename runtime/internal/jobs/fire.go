@@ -20,7 +20,9 @@ type fire struct {
 	before Document // as read
 	err    error    // why the work failed; the remaining steps skip the job
 
-	live  bool              // the task of an earlier due time has not ended
+	live     bool           // the task of an earlier due time has not ended
+	recorded map[int64]bool // due times of Pending whose tasks were inserted, according to the history
+
 	taken int               // how many of Pending are carried out
 	tasks []backend.NewTask // their tasks, while being inserted
 	fired int64             // the last due time with a task
@@ -73,16 +75,23 @@ func (f *fire) due() int64 {
 	return f.job.Next().Unix()
 }
 
-// take takes the fires to carry out from Pending, and sets their tasks.
+// take takes the fires to carry out from Pending, and sets the tasks to insert.
 func (f *fire) take() {
 	j := f.job
 	f.fired, f.taken, f.tasks = j.Fired, 0, nil
+	busy := f.live
 	for _, p := range j.Pending {
 		if p.Skip == "" {
-			if j.Overlap == OverlapQueue && (f.live || len(f.tasks) > 0) {
+			if j.Overlap == OverlapQueue && busy {
 				break
 			}
-			f.tasks = append(f.tasks, j.task(FireID(j.id, p.Due)))
+			busy = true
+			switch id := FireID(j.id, p.Due); {
+			case !f.recorded[p.Due]:
+				f.tasks = append(f.tasks, j.task(id))
+			case j.Overlap != OverlapAllow:
+				j.addLive(id) // it may still be running
+			}
 			f.fired = max(f.fired, p.Due)
 		}
 		f.taken++

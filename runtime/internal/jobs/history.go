@@ -132,6 +132,35 @@ func (n *note) addTo(value json.RawMessage) (_ json.RawMessage, changed bool, er
 	return value, true, nil
 }
 
+// fired returns the due times whose tasks were inserted, by job, according to the histories of these jobs. A history
+// that can't be decoded counts as empty; adding to it reports that.
+func (c *Catalog) fired(ctx context.Context, ids []string) (map[string]map[int64]bool, error) {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = historyPrefix + id
+	}
+	docs, err := c.cfg.Docs.GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	fired := make(map[string]map[int64]bool, len(docs))
+	for _, d := range docs {
+		id := strings.TrimPrefix(d.Name, historyPrefix)
+		h, err := DecodeHistory(id, d.Value)
+		if err != nil {
+			continue
+		}
+		due := map[int64]bool{}
+		for _, f := range h.Fires {
+			if f.Task == "" && f.Skip == "" {
+				due[f.Due] = true
+			}
+		}
+		fired[id] = due
+	}
+	return fired, nil
+}
+
 // history returns the history of a job and its revision; if none is stored, an empty one and 0.
 func (c *Catalog) history(ctx context.Context, id string) (h History, rev int64, err error) {
 	d, err := c.cfg.Docs.Get(ctx, historyPrefix+id)

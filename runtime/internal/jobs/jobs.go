@@ -16,7 +16,8 @@
 //  1. The scheduler decides: it raises Done past the due time and adds the result to Pending: a task, or a reason to
 //     skip. The write is conditional on the document's revision, so only one of several schedulers decides.
 //  2. It carries out pending fires: it inserts the tasks, adds the fires to the history, and removes them from Pending
-//     with a second conditional write. Repeating this is harmless: a task's id contains the due time ([FireID]).
+//     with a second conditional write. Repeating this is harmless: a task's id contains the due time ([FireID]), and
+//     pending fires of an earlier pass that are in the history are only removed from Pending.
 //
 // Due times of many jobs at the same instant share these writes, and the reads before them: each step handles a batch
 // of 250 jobs with a few operations of the store. All tasks are inserted before any fire is recorded, so that no task
@@ -32,6 +33,8 @@
 //
 //   - Before the first write, another scheduler decides the due time, at most 2 s late.
 //   - Between the two writes, another scheduler finds the due time in Pending and carries it out, at most 2 s later.
+//     No matter how late that is, a task that has ended and was purged is not inserted again: before a purge, pending
+//     fires whose tasks have ended are added to the history ([Catalog.RecordEnded]).
 //   - If no process runs, the next one to start applies the job's policy for missed due times.
 //
 // # Time

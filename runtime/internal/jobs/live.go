@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -67,4 +68,11 @@ func (j *Document) liveIn(statuses map[string]backend.Status, now time.Time) (le
 		}
 	}
 	return left
+}
+
+// addStatuses adds the statuses of those of the tasks that exist.
+func (c *Catalog) addStatuses(ctx context.Context, to map[string]backend.Status, ids []string) error {
+	some, err := c.tasks.Statuses(ctx, ids)
+	maps.Copy(to, some)
+	return err
 }

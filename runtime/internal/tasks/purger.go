@@ -15,7 +15,8 @@ const (
 	// purgeTakeover is how late the purger must be before another process replaces it.
 	purgeTakeover = time.Minute
 	purgeJitter   = 2 * time.Second
-	purgeMax      = 500 // tasks deleted by one request
+	purgeMax      = 500              // tasks deleted by one request
+	purgingEvery  = 10 * time.Second // interval of calls of Purging during a purge
 	foldMost      = purgeTakeover / 2
 )
 
@@ -105,9 +106,18 @@ func (e *Engine) purged(ctx context.Context) {
 func (e *Engine) purge(ctx context.Context) (wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, purgeEvery)
 	defer cancel()
+	var prepared time.Time
 	for ctx.Err() == nil {
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
-		n, err := e.Ports.Store.Purge(opCtx, e.Retention, purgeMax)
+		var n int
+		var err error
+		if time.Since(prepared) >= purgingEvery {
+			prepared = time.Now()
+			err = e.Purging(opCtx)
+		}
+		if err == nil {
+			n, err = e.Ports.Store.Purge(opCtx, e.Retention, purgeMax)
+		}
 		cancel()
 		if err != nil {
 			e.DeferToSweeper("purge", "", err)
