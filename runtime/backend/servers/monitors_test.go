@@ -120,7 +120,7 @@ type watched struct{ app *af.App }
 
 var (
 	watchedWorker = af.Worker{Name: "watched", Type: "Watched", Max: 1}
-	idleWorker    = af.Worker{Name: "idle", Type: "Idle", Max: 1} // runs nowhere
+	unusedWorker  = af.Worker{Name: "idle", Type: "Idle", Max: 1} // runs nowhere
 	readMethod    = af.Method[string, string]{Service: "reader", Name: "Read", Timeout: 10 * time.Second}
 )
 
@@ -135,7 +135,7 @@ func (w *watched) Run(ctx context.Context, n int) error {
 	if _, err := w.app.GetTask(ctx, t.ID); err != nil {
 		return err
 	}
-	if _, err := af.NewVoidQueue[int](w.app, idleWorker).Subtasks(ctx, t.ID, []int{1}); err != nil {
+	if _, err := af.NewVoidQueue[int](w.app, unusedWorker).Subtasks(ctx, t.ID, []int{1}); err != nil {
 		return err
 	}
 	_, err := readMethod.Call(ctx, af.NewClient(w.app), t.ID)
