@@ -56,8 +56,8 @@ func TestAttemptInChildIsObserved(t *testing.T) {
 			t.Errorf("the attempts of %s are %+v, want one in %s, process %v", task, got, trace, process)
 		}
 	}
-	if md := must(q.Get(t.Context(), id))(t).Metadata; len(md) != 1 {
-		t.Errorf("metadata %v", md)
+	if task := must(q.Get(t.Context(), id))(t); task.Trace[3:35] != trace || len(task.Metadata) > 0 {
+		t.Errorf("the task has trace %q and metadata %v", task.Trace, task.Metadata)
 	}
 
 	gone := must(q.Submit(ctx, action{Do: "silent", N: 3}))(t)

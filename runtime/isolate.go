@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/isolate"
 	"github.com/afgen/afgen/runtime/internal/pipe"
@@ -180,7 +181,7 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 	}
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: r})
 	if a.hooks != nil {
-		ctx = a.hooks.Extract(ctx, t.Carrier, t.Trace)
+		ctx = a.hooks.Extract(ctx, hooks.Traced(t.Carrier, t.Trace))
 		defer a.hooks.Flush()
 	}
 	result, err := w.handle(ctx, r)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/internal/audit"
+	"github.com/afgen/afgen/runtime/internal/hooks"
 )
 
 // Replace makes [App.RetryTask] delete the old task once the new one is stored. If the old task can't be deleted, because
@@ -82,7 +83,7 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		var end func(instrument.End)
 		is := s.internal()
 		start := is.Start()
-		start.RetryOf, start.Metadata = id, old.Metadata
+		start.RetryOf, start.Metadata = id, hooks.Traced(old.Metadata, old.Trace)
 		ctx, end = h.Submit(ctx, start)
 		defer func() { h.EndSubmitOne(end, by, err) }()
 	}

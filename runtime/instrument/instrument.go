@@ -167,7 +167,7 @@ type Start struct {
 	// Size is the number of bytes of the arguments, of the payload or payloads, or of the message.
 	Size int
 	// Metadata is that of the task (Attempt), of the retried task (Submit by RetryTask) or of the message (Message with
-	// Receive). Extract has been called with it, except for Submit. It must not be modified.
+	// Receive), with the traceparent. Extract has been called with it, except for Submit. It must not be modified.
 	Metadata map[string]string
 	// Previous is the traceparent of the span of the task's previous attempt, for a link. It is "" if that attempt was
 	// lost, ran on an App without an instrument, or its span was not sampled.

@@ -187,7 +187,7 @@ func (i injecting) Inject(context.Context) map[string]string {
 
 func (i injecting) Trace(context.Context) string { return i.trace }
 
-// Join returns the trace of the first instrument that has one, whatever is injected.
+// Join returns the trace of the first instrument that has one, whatever is injected. Metadata doesn't repeat it.
 func TestTraceOfJoin(t *testing.T) {
 	const one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	two := strings.ReplaceAll(one, "a", "b")
@@ -199,7 +199,9 @@ func TestTraceOfJoin(t *testing.T) {
 		metadata string
 	}{
 		{"injected", []instrument.Instrumentation{injecting{trace: one, as: "traceparent"}}, nil,
-			one, "map[traceparent:" + one + "]"},
+			one, "map[]"},
+		{"injected_with_others", []instrument.Instrumentation{injecting{trace: one, as: "traceparent"}},
+			map[string]string{"tenant": "acme"}, one, "map[tenant:acme]"},
 		{"other_format", []instrument.Instrumentation{injecting{trace: one, as: "b3"}}, nil, one, "map[b3:" + one + "]"},
 		{"own_metadata", []instrument.Instrumentation{injecting{trace: one, as: "traceparent"}},
 			map[string]string{"traceparent": two}, one, "map[traceparent:" + two + "]"},
@@ -213,6 +215,21 @@ func TestTraceOfJoin(t *testing.T) {
 				t.Errorf("trace %q and metadata %v, want %q and %v", trace, metadata, c.want, c.metadata)
 			}
 		})
+	}
+}
+
+// Maps of the program, and those that are inherited, are not modified.
+func TestJoinModifiesNothing(t *testing.T) {
+	const one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	s := newSet(injecting{trace: one, as: "b3"})
+	inherited, own := map[string]string{"traceparent": one, "a": "1"}, map[string]string{"traceparent": one, "b": "2"}
+	for _, c := range [][2]map[string]string{{inherited, nil}, {nil, own}, {inherited, own}} {
+		if metadata, trace := s.Join(t.Context(), c[0], c[1]); trace != one || metadata["traceparent"] != "" {
+			t.Errorf("trace %q, metadata %v", trace, metadata)
+		}
+	}
+	if len(inherited) != 2 || len(own) != 2 {
+		t.Errorf("%v, %v", inherited, own)
 	}
 }
 
@@ -239,7 +256,7 @@ func TestEmptyAllocatesNothing(t *testing.T) {
 		ctx, end := s.Call(t.Context(), start)
 		s.End(end, instrument.End{})
 		s.Observe(instrument.Event{Kind: instrument.Claimed})
-		_, _ = s.Join(s.Extract(ctx, nil, ""), nil, nil)
+		_, _ = s.Join(s.Extract(ctx, nil), nil, nil)
 		_ = s.Headers(ctx, nil, nil, none)
 	})
 	if n != 0 {

@@ -12,13 +12,28 @@ const HeaderTrace = "traceparent"
 
 // Join returns the metadata of a task or message: what it inherits, what the instruments inject and what the program
 // has set itself, own. Later ones replace earlier ones. If that is not valid metadata, Join leaves out what the
-// instruments inject. The result may be own or inherited. trace is the traceparent of the current span, or "". A nil
-// Set injects nothing.
+// instruments inject. The result may be own or inherited. trace is the traceparent of the current span, or "". Tasks and
+// messages have it anyway, so metadata doesn't repeat it: most have no other, and are cheaper to store and to read
+// without. A nil Set injects nothing.
 func (s *Set) Join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
+	metadata, trace = s.join(ctx, inherited, own)
+	if trace == "" || metadata[HeaderTrace] != trace {
+		return metadata, trace
+	}
+	if len(metadata) == 1 {
+		return nil, trace
+	}
+	metadata = maps.Clone(metadata) // it may be the program's, or inherited
+	delete(metadata, HeaderTrace)
+	return metadata, trace
+}
+
+// join is Join with the traceparent.
+func (s *Set) join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
 	injected := s.inject(ctx)
 	trace = s.traceOf(ctx, injected)
 	if len(injected) > 0 {
-		all := join(inherited, injected, own)
+		all := merge(inherited, injected, own)
 		if backend.ValidateMetadata(all) == nil {
 			return all, trace
 		}
@@ -30,7 +45,7 @@ func (s *Set) Join(ctx context.Context, inherited, own map[string]string) (metad
 	case len(own) == 0:
 		return inherited, trace
 	}
-	return join(inherited, nil, own), trace
+	return merge(inherited, nil, own), trace
 }
 
 // Headers returns the headers of a call: what the instruments inject, the traceparent of the caller, if it has one, and
@@ -46,7 +61,7 @@ func (s *Set) Headers(
 		trace = outside(ctx)
 	}
 	if len(injected) > 0 {
-		all := join(nil, injected, own)
+		all := merge(nil, injected, own)
 		if all[HeaderTrace] == "" && trace != "" {
 			all[HeaderTrace] = trace
 		}
@@ -64,8 +79,8 @@ func (s *Set) Headers(
 	return all
 }
 
-// join returns a new map, or injected with the others. An empty value in injected removes an inherited name.
-func join(inherited, injected, own map[string]string) map[string]string {
+// merge returns a new map, or injected with the others. An empty value in injected removes an inherited name.
+func merge(inherited, injected, own map[string]string) map[string]string {
 	if injected != nil && len(inherited) == 0 {
 		maps.DeleteFunc(injected, func(_, value string) bool { return value == "" })
 		maps.Copy(injected, own)
@@ -107,7 +122,7 @@ func (s *Set) leftOut(what string) {
 // Carrier returns what the instruments inject, within the limits of metadata, for a child process. A nil Set injects
 // nothing.
 func (s *Set) Carrier(ctx context.Context) map[string]string {
-	metadata, _ := s.Join(ctx, nil, nil)
+	metadata, _ := s.join(ctx, nil, nil)
 	return metadata
 }
 
@@ -138,10 +153,9 @@ func (s *Set) injectOne(ctx context.Context, i int) map[string]string {
 	return s.all[i].Inject(ctx)
 }
 
-// Extract returns a context with what the instruments of the sender have injected. trace is the traceparent of the
-// sender, for senders without instruments.
-func (s *Set) Extract(ctx context.Context, metadata map[string]string, trace string) context.Context {
-	metadata = Traced(metadata, trace)
+// Extract returns a context with what the instruments of the sender have injected: metadata, with its traceparent (see
+// [Traced]).
+func (s *Set) Extract(ctx context.Context, metadata map[string]string) context.Context {
 	for i := range s.all {
 		ctx = s.extractOne(ctx, i, metadata)
 	}

@@ -110,8 +110,9 @@ func Observe(
 	if h == nil {
 		return ctx, nil
 	}
-	return h.Message(h.Extract(ctx, m.Metadata, m.Trace), instrument.Start{
-		Queue: queue, Receive: true, Attempt: m.Attempt, Size: len(m.Body), Metadata: m.Metadata,
+	metadata := hooks.Traced(m.Metadata, m.Trace)
+	return h.Message(h.Extract(ctx, metadata), instrument.Start{
+		Queue: queue, Receive: true, Attempt: m.Attempt, Size: len(m.Body), Metadata: metadata,
 	})
 }
 

@@ -107,7 +107,7 @@ func (s *Server) Handle(ctx context.Context, req *backend.Request, reply func(*b
 //
 //go:noinline
 func (s *Server) observe(ctx context.Context, req *backend.Request) (context.Context, func(instrument.End)) {
-	return s.Hooks.Handle(s.Hooks.Extract(ctx, req.Headers, ""), instrument.Start{
+	return s.Hooks.Handle(s.Hooks.Extract(ctx, req.Headers), instrument.Start{
 		Service: req.Service, Method: req.Method, Call: req.ID, Caller: req.Caller, Size: len(req.Body),
 	})
 }

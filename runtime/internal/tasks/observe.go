@@ -20,14 +20,15 @@ import (
 func (a *attempt) observe() {
 	h, t := a.p.e.Hooks, a.task
 	job, _ := a.p.e.JobOf(t.ID)
+	metadata := hooks.Traced(t.Metadata, t.Trace)
 	start := instrument.Start{
 		Queue: t.Queue, Task: t.ID, Source: t.Source, DoneOf: t.DoneOf, RetryOf: t.RetryOf, Job: job,
 		Attempt: t.Attempt, Fence: t.Fence, Weight: t.Weight, Process: a.p.worker.Process,
 		Wait: max(t.Started.Sub(history.Due(t)), 0), Age: max(t.Started.Sub(t.Created), 0),
-		Size: len(t.Payload), Metadata: t.Metadata, Previous: previousTrace(t),
+		Size: len(t.Payload), Metadata: metadata, Previous: previousTrace(t),
 	}
 	before := a.ctx
-	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, t.Metadata, t.Trace), start)
+	a.ctx, a.ended = h.Attempt(h.Extract(a.ctx, metadata), start)
 	a.valued = a.ctx != before
 }
 
