@@ -1,9 +1,11 @@
 //go:build unix
 
-package afotel_test
+package cost
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -14,11 +16,30 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/afgen/afgen/internal/devstack"
 	afotel "github.com/afgen/afgen/otel"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/backend/servers"
+	"github.com/afgen/afgen/runtime/config"
 )
+
+var (
+	get   = &af.Method[int, int]{Service: "orders", Name: "Get"}
+	notes = af.Worker{Name: "notes", Type: "Notes", Max: 1}
+)
+
+type orders struct{}
+
+func register(app *af.App) {
+	af.RegisterService(app, af.Service{Name: "orders", Type: "Orders"}, &orders{},
+		af.Bind(get, func(_ context.Context, _ *orders, n int) (int, error) { return n, nil }))
+}
+
+type nothing struct{}
+
+func (*nothing) Run(context.Context, int) error { return nil }
 
 // variants are the instruments that are compared: none, one that does nothing, and OpenTelemetry with metrics, which
 // samples a fraction of the traces, also with SkipUnsampled.
@@ -90,11 +111,17 @@ var operations = []operation{
 
 func started(tb testing.TB, b af.Backend, register func(*af.App), options []af.AppOption) *af.App {
 	tb.Helper()
-	app, err := af.Open(tb.Context(), b, append(options, quiet())...)
+	app, err := af.Open(tb.Context(), b, append(options, af.Logger(slog.New(slog.DiscardHandler)))...)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { shutdown(app) })
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := app.Shutdown(ctx); err != nil {
+			tb.Error(err)
+		}
+	})
 	if register != nil {
 		register(app)
 	}
@@ -109,8 +136,9 @@ func TestAllocations(t *testing.T) {
 	for i, most := range []map[string]float64{
 		{"empty": 0, "otel": 13, "skip": 10}, // call: of the SDK 8 or 5, the headers 3, and the ends of two observations
 		{"empty": 0, "otel": 7, "skip": 7},   // submit: of the SDK 3, the metadata 3, and the end of an observation
-		// task: a submission, of the SDK 5 or 2, an end, the context of the request for the result 2; one to spare
-		{"empty": 0, "otel": 16, "skip": 13},
+		// task: a submission, of the SDK 5 or 2, its trace as metadata 2, an end, the context of the request for the result
+		// 2; one to spare
+		{"empty": 0, "otel": 18, "skip": 15},
 	} {
 		op := operations[i]
 		t.Run(op.name, func(t *testing.T) {
@@ -162,11 +190,24 @@ func BenchmarkCost(b *testing.B) {
 	}{
 		{"memory", 2000, func(testing.TB) af.Backend { return memory.New() }},
 		{"embedded", 200, func(tb testing.TB) af.Backend { return embedded.File(filepath.Join(tb.TempDir(), "af.db")) }},
+		{"servers", 200, onServers},
 	} {
 		for _, op := range operations {
 			b.Run(on.name+"/"+op.name, func(b *testing.B) { op.compare(b, on.times, on.open) })
 		}
 	}
+}
+
+// onServers returns a backend on servers, in a database and a virtual host of its own.
+func onServers(tb testing.TB) af.Backend {
+	tb.Helper()
+	cfg, err := config.Parse("config.yaml", fmt.Appendf(nil, "mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+		devstack.Mongo(tb), devstack.Redis(tb), devstack.AMQP(tb)), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg.Logger = config.Logger{} // no files
+	return servers.From(cfg)
 }
 
 func (o operation) compare(b *testing.B, times int, open func(testing.TB) af.Backend) {
