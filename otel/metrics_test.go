@@ -96,7 +96,9 @@ func (f *fixture) checkTable() (series int) {
 			f.Errorf("%s has the unit %q, the description %q and is %s", m.Name, g.Unit, g.Description, kind(g))
 		}
 		for attributes := range points(g) {
-			series++
+			if m.Name != "af.backend.op.duration" { // some operations are rare
+				series++
+			}
 			f.checkAttributes(m, attributes)
 		}
 	}
@@ -130,7 +132,7 @@ func (f *fixture) checkAttributes(m metric.Metric, set attribute.Set) {
 	for _, a := range set.ToSlice() {
 		v := a.Value.AsString()
 		if !slices.Contains(m.Attributes, string(a.Key)) ||
-			!slices.Contains(known, v) &&
+			!slices.Contains(known, v) && !(a.Key == "code" && slices.Contains(backend.Codes(), backend.Code(v))) &&
 				!slices.Contains([]attribute.Key{"condition", "mode", "port", "op"}, a.Key) ||
 			strings.ContainsAny(v, ":/") && a.Key != "rpc.method" {
 			f.Errorf("%s has the attribute %s=%s", m.Name, a.Key, v)
