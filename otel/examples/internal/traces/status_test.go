@@ -436,7 +436,7 @@ func (p *pair) jobs(t *testing.T) {
 // fires returns af.job.fires of a job.
 func (p *pair) fires(job, result string) (n float64) {
 	for _, point := range points(p.collect()["af.job.fires"]) {
-		if point.values["job"] == job && point.values["result"] == result {
+		if point.values["af.job"] == job && point.values["result"] == result {
 			n += point.value
 		}
 	}
