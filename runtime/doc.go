@@ -128,8 +128,8 @@
 //   - [WithTrace] and [TraceFrom] set and return the W3C traceparent of a context. It travels with calls and tasks.
 //   - [Instrument] makes an [Instrumentation], which embeds [NoInstrument], observe an App: each call, submission,
 //     attempt and raw message with its context, and events such as the end of a task. Traces and metrics are made of
-//     these. [App.Load] tells how busy the App is, [App.System] how full
-//     the queues are, and [App.Instruments] returns its instruments. Package instrument documents all of them.
+//     these. [App.Load] tells how busy the App is, [App.System] how full the queues are, and [App.Instruments] returns
+//     its instruments. Package instrument documents all of them.
 //
 // # Operating
 //

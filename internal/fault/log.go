@@ -38,7 +38,7 @@ func (l *Log) add(e Entry) {
 	l.Entries = append(l.Entries, e)
 	if l.atOnce >= maxAtOnce {
 		last := Log{Entries: l.Entries[len(l.Entries)-30:]}
-		panic(fmt.Sprintf("%d operations at once, the last ones:\n%v", l.atOnce, &last))
+		panic(fmt.Sprintf("%d operations at once, the last ones:\n%s", l.atOnce, last.String()))
 	}
 }
 

@@ -297,9 +297,9 @@ func (p *pair) calls(t *testing.T) {
 				time.AfterFunc(100*time.Millisecond, cancel)
 				return call(ctx, "waits")
 			}},
-		{name: "not_sent", span: "nobody/Does", code: "unavailable", client: "error unavailable not sent",
+		{name: "not_sent", span: "absent/Does", code: "unavailable", client: "error unavailable not sent",
 			call: func(ctx context.Context) error {
-				_, err := p.client.Call(ctx, "nobody", "Does", nil)
+				_, err := p.client.Call(ctx, "absent", "Does", nil)
 				return err
 			}},
 	} {
