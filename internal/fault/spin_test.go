@@ -1,0 +1,25 @@
+package fault
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Processes that repeat an operation while no time passes end the test, with the last operations.
+func TestSpinningProcessesPanic(t *testing.T) {
+	l := newLog()
+	for i := range 2 * maxAtOnce { // time passes
+		l.add(Entry{At: time.Duration(i), Op: "Claim"})
+	}
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "operations at once") || !strings.Contains(text, "expires") {
+			t.Errorf("panic: %s", text)
+		}
+	}()
+	for range maxAtOnce + 1 {
+		l.add(Entry{At: time.Hour, Op: "ExpireOwner", Owner: "owner", Expires: true})
+	}
+	t.Error("processes may spin")
+}
