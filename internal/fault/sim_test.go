@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
-	"github.com/afgen/afgen/internal/recorder"
 	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -73,7 +72,7 @@ func limits(queue string) fault.Limits {
 
 // A process is one App with its faults.
 type process struct {
-	seen    recorder.Recorder // what its instrument has observed
+	seen    observer // its instrument
 	sim     *sim
 	place   int
 	version int // of its workers' payloads
