@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -37,14 +38,23 @@ type Versions struct {
 	mixed bool                 // other versions are running
 	read  time.Time            // when the announcements were last read
 	known map[string]versioned // by instance
+	left  map[string]versioned // the instances to which claims leave tasks
 }
 
 // A versioned is an instance's announcement with the decoded parts that the pools need. It is cached, as few
 // announcements change between two reads.
 type versioned struct {
 	facts    json.RawMessage
-	others   []Worker // workers that claim and have another version than this App's
+	others   []version // of workers that claim and have another version than this App's
 	networks []string
+}
+
+// A version is a version of the worker of a queue.
+type version struct{ queue, fingerprint string }
+
+// same reports whether the pools need the same of two announcements.
+func (v versioned) same(other versioned) bool {
+	return slices.Equal(v.others, other.others) && slices.Equal(v.networks, other.networks)
 }
 
 const (
@@ -133,14 +143,25 @@ func (v *Versions) refresh(ctx context.Context) {
 	}
 	v.known = known
 	v.registry.forgetDead(ctx, raw)
-	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
+	left := make(map[string]versioned, len(raw))
 	for id := range raw {
-		one := known[id]
+		left[id] = known[id]
+	}
+	if same := maps.EqualFunc(left, v.left, versioned.same); !same {
+		v.left = left
+		v.skip()
+	}
+}
+
+// skip makes claims leave tasks to the instances of v.left.
+func (v *Versions) skip() {
+	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
+	for _, one := range v.left {
 		for _, w := range one.others {
-			if byQueue[w.Queue] == nil {
-				byQueue[w.Queue] = map[string][]string{}
+			if byQueue[w.queue] == nil {
+				byQueue[w.queue] = map[string][]string{}
 			}
-			byQueue[w.Queue][w.Payload] = append(byQueue[w.Queue][w.Payload], one.networks...)
+			byQueue[w.queue][w.fingerprint] = append(byQueue[w.queue][w.fingerprint], one.networks...)
 		}
 	}
 	v.mixed = len(byQueue) > 0
@@ -164,7 +185,7 @@ func (v *Versions) versioned(facts json.RawMessage) versioned {
 	}
 	for _, w := range a.Workers {
 		if v.differs(w) {
-			one.others = append(one.others, w)
+			one.others = append(one.others, version{w.Queue, w.Payload})
 		}
 	}
 	if len(one.others) > 0 {
