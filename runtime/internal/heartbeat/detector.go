@@ -89,21 +89,17 @@ func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
 	}
 	h.detector.looked = now
 	delete(beats, h.Owner())
-	counts := make(map[string]int64, len(beats))
-	for name, b := range beats {
-		counts[name] = b.Count
-	}
 	for name := range h.detector.watched {
-		if _, ok := counts[name]; !ok {
+		if _, ok := beats[name]; !ok {
 			delete(h.detector.watched, name)
 		}
 	}
 	_, sees := h.Transport.(backend.ConnectionChecker)
 	var quiet []string
-	for name, count := range counts {
+	for name, b := range beats {
 		w, ok := h.detector.watched[name]
-		if !ok || w.count != count {
-			w = watch{count: count, since: now}
+		if !ok || w.count != b.Count {
+			w = watch{count: b.Count, since: now}
 			h.detector.watched[name] = w
 		}
 		if sees && now.Sub(w.since) > Every/2 {
@@ -113,14 +109,14 @@ func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
 			quiet = append(quiet, name)
 		}
 	}
-	dead := h.dead(opCtx, counts)
+	dead := h.dead(opCtx, beats)
 	absent := h.absent(opCtx, quiet)
-	for name, count := range counts {
+	for name, b := range beats {
 		still := now.Sub(h.detector.watched[name].since)
 		switch {
 		case slices.Contains(dead, name), still >= h.span(LeaseOf(name)),
 			still >= h.span(absentAfterOf(name)) && slices.Contains(absent, name):
-			h.expire(opCtx, name, count)
+			h.expire(opCtx, name, b.Count)
 		}
 		if left := h.absentIn(name, now); left > 0 {
 			again = min(again, left)
@@ -182,7 +178,7 @@ func (h *Heartbeat) absent(ctx context.Context, owners []string) []string {
 }
 
 // dead returns the other owners whose processes have certainly ended, if the store knows.
-func (h *Heartbeat) dead(ctx context.Context, others map[string]int64) []string {
+func (h *Heartbeat) dead(ctx context.Context, others map[string]backend.Heartbeat) []string {
 	w, ok := h.Store.(backend.ProcessWatcher)
 	if !ok || len(others) == 0 {
 		return nil

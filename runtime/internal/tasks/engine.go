@@ -178,7 +178,7 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		},
 		Beaten: func() {
 			e.abandonStuck()
-			e.signalPools() // they may have waited for a heartbeat
+			e.resumePools()
 		},
 		Refunded: func() {
 			for _, p := range e.pools { // former suspects may run concurrently again
@@ -299,10 +299,15 @@ func (e *Engine) preparePools(ctx context.Context) error {
 	return nil
 }
 
-// signalPools makes all pools poll.
-func (e *Engine) signalPools() {
+// resumePools makes the pools claim that have waited for a heartbeat or a smaller backlog.
+func (e *Engine) resumePools() {
 	for _, p := range e.pools {
-		p.wake.Set()
+		p.mu.Lock()
+		held := p.held
+		p.mu.Unlock()
+		if held {
+			p.wake.Set()
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ type pool struct {
 	idle    chan struct{}
 	closing bool
 	busy    bool // a claim is in flight
+	held    bool // a claim waits for a heartbeat or a smaller backlog
 
 	wanted, applied Limit // see limit.go
 
@@ -219,8 +220,10 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	free = min(p.applied.Slots()-p.slots, maxClaim)
-	if p.closing || free <= 0 || !p.poll && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() ||
-		p.e.settler.backlog() > settleBacklog {
+	if p.closing || free <= 0 || !p.poll && len(p.hinted) == 0 {
+		return 0, nil, false
+	}
+	if p.held = !p.e.heartbeat.CanClaim() || p.e.settler.backlog() > settleBacklog; p.held {
 		return 0, nil, false
 	}
 	p.busy = true
