@@ -280,9 +280,12 @@ func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) 
 // CheckPunctual returns the jobs with due times that are undecided for longer than most at this instant.
 func (l *Log) CheckPunctual(at time.Time, most time.Duration) (found []Violation) {
 	c := &jobChecker{jobs: map[string]*jobState{}}
-	for _, e := range l.Entries {
-		if id, ok := strings.CutPrefix(e.Doc, "jobs/"); ok && !e.Now.After(at) {
-			c.write(e, id)
+	seen := map[string]bool{}
+	for i := len(l.Entries) - 1; i >= 0; i-- { // the last state of each job
+		e := &l.Entries[i]
+		if id, ok := strings.CutPrefix(e.Doc, "jobs/"); ok && !e.Now.After(at) && !seen[id] {
+			seen[id] = true
+			c.write(*e, id)
 		}
 	}
 	for id, j := range c.jobs {

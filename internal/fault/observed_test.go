@@ -1,10 +1,12 @@
 package fault_test
 
 import (
+	"context"
 	"sync"
 
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/recorder"
+	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/instrument"
 )
 
@@ -26,6 +28,9 @@ func (o *observer) Observe(e instrument.Event) {
 	}
 	o.events[e.Kind]++
 }
+
+// noNode describes no machine, which saves reading /proc.
+func noNode(context.Context) (n af.Node) { return n }
 
 // observed returns the operations that have not ended exactly once for the instrument of their process, also in
 // processes that have crashed: their goroutines end later.

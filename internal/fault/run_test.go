@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -26,7 +27,9 @@ var (
 	first = flag.Uint64("first", 1, "the scenario to begin with, so that a long run can be made in batches")
 )
 
-const shards = 4
+// shards returns how many scenarios run at once: no more than there are processors. One alone costs less than several
+// in turn.
+func shards() uint64 { return uint64(min(4, runtime.GOMAXPROCS(0))) }
 
 // Invariants I1 to I5 and I7 to I9 hold whatever fails. Fleets of processes are crashed, frozen, partitioned,
 // restarted and made to lose messages, differently for each seed. Then the log of what really happened is checked.
@@ -52,10 +55,11 @@ func TestFleetInStorm(t *testing.T) {
 			}
 		}
 	})
-	for shard := range uint64(shards) {
+	step := shards()
+	for shard := range step {
 		t.Run(fmt.Sprintf("shard_%d", shard), func(t *testing.T) {
 			t.Parallel()
-			for s := *first + shard; s < *first+n && !t.Failed(); s += shards {
+			for s := *first + shard; s < *first+n && !t.Failed(); s += step {
 				simulate(t, s, &seen)
 			}
 		})

@@ -370,7 +370,7 @@ func (p *process) start(works bool) bool {
 	if w := p.sim.debug; w != nil {
 		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})).With("p", p.name)
 	}
-	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1"), af.Instrument(&p.seen)}
+	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1"), af.Instrument(&p.seen), af.NodeFacts(noNode)}
 	if keep := p.sim.s.Keep; keep > 0 {
 		opts = append(opts, af.Retention(keep, 0))
 	}
