@@ -262,7 +262,8 @@ func (c *jobChecker) manualRun(e Entry, ch Change) {
 // CheckQuiet returns tasks of fires inserted while the job was disabled: after DisableJob had returned, and before
 // any request that may enable it.
 func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) {
-	for _, e := range l.Entries {
+	for i := range l.Entries {
+		e := &l.Entries[i]
 		if !e.Now.After(from) || !e.Now.Before(until) {
 			continue
 		}

@@ -41,8 +41,8 @@ func (m *sim) observed(n *tally) (broken []fault.Violation) {
 		for _, line := range p.seen.NotOnce() {
 			broken = append(broken, fault.Violation{Rule: "observed", Text: p.name + ": " + line})
 		}
-		n.attempts += len(p.seen.Kinds("attempt"))
-		n.submits += len(p.seen.Kinds("submit"))
+		n.attempts += p.seen.Begun("attempt")
+		n.submits += p.seen.Begun("submit")
 		p.seen.mu.Lock()
 		n.ends += p.seen.events[instrument.TaskEnded]
 		n.observedLost += p.seen.events[instrument.AttemptLost]

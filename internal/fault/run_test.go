@@ -338,6 +338,26 @@ func (m *sim) settle() (time.Duration, []fault.Violation) {
 	return time.Since(begun), left
 }
 
+// stored reads all tasks.
+func (m *sim) stored(s backend.Store) ([]backend.Task, error) {
+	var all []backend.Task
+	q := backend.TaskQuery{Limit: 1000, Sort: backend.SortOldest}
+	for {
+		page, err := s.List(context.Background(), q)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = page.Tasks
+		} else {
+			all = append(all, page.Tasks...)
+		}
+		if q.Cursor = page.Cursor; q.Cursor == "" {
+			return all, nil
+		}
+	}
+}
+
 // shutdown ends the rest of the fleet; nothing blocks it.
 func (m *sim) shutdown() []string {
 	m.reborn.Wait()

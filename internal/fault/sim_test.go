@@ -450,19 +450,3 @@ func (m *sim) take(place int) *process {
 	m.slots[place] = nil
 	return p
 }
-
-// stored reads all tasks.
-func (m *sim) stored(s backend.Store) ([]backend.Task, error) {
-	var all []backend.Task
-	q := backend.TaskQuery{Limit: 1000, Sort: backend.SortOldest}
-	for {
-		page, err := s.List(context.Background(), q)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Tasks...)
-		if q.Cursor = page.Cursor; q.Cursor == "" {
-			return all, nil
-		}
-	}
-}

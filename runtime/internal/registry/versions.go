@@ -46,7 +46,8 @@ type Versions struct {
 type versioned struct {
 	facts    json.RawMessage
 	others   []version // of workers that claim and have another version than this App's
-	networks []string
+	ip       string    // of the instance, if it has others
+	networks []string  // that include ip
 }
 
 // A version is a version of the worker of a queue.
@@ -134,7 +135,7 @@ func (v *Versions) refresh(ctx context.Context) {
 	for id, facts := range raw {
 		one, ok := v.known[id]
 		if !ok || !bytes.Equal(one.facts, facts) {
-			one = v.versioned(facts)
+			one = v.versioned(facts, one)
 		}
 		known[id] = one
 		if len(one.others) == 0 {
@@ -176,8 +177,9 @@ func (v *Versions) skip() {
 	}
 }
 
-// versioned decodes an announcement. One that can't be decoded counts as one without workers.
-func (v *Versions) versioned(facts json.RawMessage) versioned {
+// versioned decodes an announcement that replaces before, or that is the instance's first one if before is zero. One that
+// can't be decoded counts as one without workers.
+func (v *Versions) versioned(facts json.RawMessage, before versioned) versioned {
 	one := versioned{facts: facts}
 	var a Announcement
 	if json.Unmarshal(facts, &a) != nil || a.Draining {
@@ -189,7 +191,10 @@ func (v *Versions) versioned(facts json.RawMessage) versioned {
 		}
 	}
 	if len(one.others) > 0 {
-		one.networks = backend.AllowedBy(a.IP)
+		one.ip, one.networks = a.IP, before.networks
+		if before.networks == nil || a.IP != before.ip {
+			one.networks = backend.AllowedBy(a.IP)
+		}
 	}
 	return one
 }

@@ -29,6 +29,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,7 @@ type Engine struct {
 	bus        *pubsub.Bus
 	workers    []Worker
 	pools      map[string]*pool // by queue; immutable after Prepare
+	queues     []string         // of pools, sorted
 	waits      waits
 	reconciler *reconciler
 	settler    *settler
@@ -295,6 +297,7 @@ func (e *Engine) preparePools(ctx context.Context) error {
 			return err
 		}
 		e.pools[w.Queue] = p
+		e.queues = slices.Sorted(maps.Keys(e.pools))
 	}
 	return nil
 }
