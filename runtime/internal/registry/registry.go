@@ -119,23 +119,25 @@ func (r *Registry) Run(ctx context.Context) {
 	if r.Ports.Coordinator == nil {
 		return
 	}
-	for {
-		if !retry.Sleep(ctx, announceGap) {
-			return
-		}
-		timer := time.NewTimer(retry.Jitter(heartbeat.Every - announceGap))
+	timer := time.NewTimer(retry.Jitter(heartbeat.Every))
+	defer timer.Stop()
+	for last := time.Now(); ; last = time.Now() {
 		select {
 		case <-r.soon.C():
+			if !retry.Sleep(ctx, announceGap-time.Since(last)) {
+				return
+			}
 		case <-timer.C:
 		case <-ctx.Done():
+			return
 		}
-		timer.Stop()
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		if time.Since(r.checkedAt) >= contractsEvery {
 			r.storeContracts(opCtx)
 		}
 		r.announce(opCtx)
 		cancel()
+		timer.Reset(retry.Jitter(heartbeat.Every))
 	}
 }
 

@@ -100,24 +100,28 @@ func (v *Versions) Run(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
+	timer := time.NewTimer(v.interval())
+	defer timer.Stop()
 	for {
-		wait := versionsEvery
-		if v.mixed {
-			wait = heartbeat.Every
-		}
-		timer := time.NewTimer(retry.Jitter(wait))
 		select {
 		case <-v.changed.C():
 		case <-timer.C:
 		case <-ctx.Done():
-		}
-		if timer.Stop(); ctx.Err() != nil {
 			return
 		}
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		v.refresh(opCtx)
 		cancel()
+		timer.Reset(v.interval())
 	}
+}
+
+// interval returns the time until the next refresh.
+func (v *Versions) interval() time.Duration {
+	if v.mixed {
+		return retry.Jitter(heartbeat.Every)
+	}
+	return retry.Jitter(versionsEvery)
 }
 
 // refresh reads which versions are running and passes them to the pools. If it can't read them, the previous ones
