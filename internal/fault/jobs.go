@@ -266,7 +266,8 @@ func (c *jobChecker) manualRun(e Entry, ch Change) {
 // CheckQuiet returns tasks of fires inserted while the job was disabled: after DisableJob had returned, and before
 // any request that may enable it.
 func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) {
-	for _, e := range l.Entries {
+	for i := range l.Entries {
+		e := &l.Entries[i]
 		if !e.Now.After(from) || !e.Now.Before(until) {
 			continue
 		}
@@ -285,9 +286,12 @@ func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) 
 // had passed when a late request enabled the job count from then on.
 func (l *Log) CheckPunctual(at time.Time, most time.Duration) (found []Violation) {
 	c := &jobChecker{jobs: map[string]*jobState{}}
-	for _, e := range l.Entries {
-		if id, ok := strings.CutPrefix(e.Doc, "jobs/"); ok && !e.Now.After(at) {
-			c.write(e, id)
+	seen := map[string]bool{}
+	for i := len(l.Entries) - 1; i >= 0; i-- { // the last state of each job
+		e := &l.Entries[i]
+		if id, ok := strings.CutPrefix(e.Doc, "jobs/"); ok && !e.Now.After(at) && !seen[id] {
+			seen[id] = true
+			c.write(*e, id)
 		}
 	}
 	for id, j := range c.jobs {

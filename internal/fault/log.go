@@ -89,7 +89,8 @@ func NewLog(entries []Entry) *Log {
 }
 
 func (l *Log) clone() *Log {
-	return &Log{Entries: slices.Clone(l.Entries), Tasks: maps.Clone(l.Tasks), births: maps.Clone(l.births)}
+	// Entries don't change. Those that are added to l are not added within the clipped capacity.
+	return &Log{Entries: slices.Clip(l.Entries), Tasks: maps.Clone(l.Tasks), births: maps.Clone(l.births)}
 }
 
 func (l *Log) owner(name string) *owner {

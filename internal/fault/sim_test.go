@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
-	"github.com/afgen/afgen/internal/recorder"
 	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -73,7 +72,7 @@ func limits(queue string) fault.Limits {
 
 // A process is one App with its faults.
 type process struct {
-	seen    recorder.Recorder // what its instrument has observed
+	seen    observer // its instrument
 	sim     *sim
 	place   int
 	version int // of its workers' payloads
@@ -371,7 +370,7 @@ func (p *process) start(works bool) bool {
 	if w := p.sim.debug; w != nil {
 		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})).With("p", p.name)
 	}
-	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1"), af.Instrument(&p.seen)}
+	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1"), af.Instrument(&p.seen), af.NodeFacts(noNode)}
 	if keep := p.sim.s.Keep; keep > 0 {
 		opts = append(opts, af.Retention(keep, 0))
 	}
@@ -450,20 +449,4 @@ func (m *sim) take(place int) *process {
 	p := m.slots[place]
 	m.slots[place] = nil
 	return p
-}
-
-// stored reads all tasks.
-func (m *sim) stored(s backend.Store) ([]backend.Task, error) {
-	var all []backend.Task
-	q := backend.TaskQuery{Limit: 1000, Sort: backend.SortOldest}
-	for {
-		page, err := s.List(context.Background(), q)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page.Tasks...)
-		if q.Cursor = page.Cursor; q.Cursor == "" {
-			return all, nil
-		}
-	}
 }

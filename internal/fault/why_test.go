@@ -47,10 +47,11 @@ func TestExplanationsInStorm(t *testing.T) {
 			}
 		}
 	})
-	for shard := range uint64(shards) {
+	step := shards()
+	for shard := range step {
 		t.Run(fmt.Sprintf("shard_%d", shard), func(t *testing.T) {
 			t.Parallel()
-			for s := begin + shard; s < end && !t.Failed(); s += shards {
+			for s := begin + shard; s < end && !t.Failed(); s += step {
 				bubble.Test(t, func(t *testing.T) { explainStorm(t, s, &seen) })
 			}
 		})

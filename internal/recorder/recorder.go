@@ -158,6 +158,18 @@ func (r *Recorder) Spans(match func(*Span) bool) []Span {
 	return found
 }
 
+// Begun returns how many spans of a kind have begun.
+func (r *Recorder) Begun(kind string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.spans {
+		if s.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
 // Kinds returns the spans of a kind.
 func (r *Recorder) Kinds(kind string) []Span {
 	return r.Spans(func(s *Span) bool { return s.Kind == kind })

@@ -21,6 +21,8 @@ type watch struct {
 	count  int64
 	since  time.Time
 	absent time.Time // zero while connected
+
+	lease, absentAfter time.Duration // of the owner, by this process's clock
 }
 
 // suspectEvery is how often counters are read after a hint was redelivered, or while a counter is unchanged. Longer
@@ -89,38 +91,37 @@ func (h *Heartbeat) detect(ctx context.Context) (again time.Duration) {
 	}
 	h.detector.looked = now
 	delete(beats, h.Owner())
-	counts := make(map[string]int64, len(beats))
-	for name, b := range beats {
-		counts[name] = b.Count
-	}
 	for name := range h.detector.watched {
-		if _, ok := counts[name]; !ok {
+		if _, ok := beats[name]; !ok {
 			delete(h.detector.watched, name)
 		}
 	}
 	_, sees := h.Transport.(backend.ConnectionChecker)
 	var quiet []string
-	for name, count := range counts {
+	for name, b := range beats {
 		w, ok := h.detector.watched[name]
-		if !ok || w.count != count {
-			w = watch{count: count, since: now}
+		if !ok {
+			w.lease, w.absentAfter = h.span(LeaseOf(name)), h.span(absentAfterOf(name))
+		}
+		if !ok || w.count != b.Count {
+			w.count, w.since, w.absent = b.Count, now, time.Time{}
 			h.detector.watched[name] = w
 		}
 		if sees && now.Sub(w.since) > Every/2 {
 			again = suspectEvery
 		}
-		if now.Sub(w.since) >= h.span(absentAfterOf(name)-absentFor-suspectEvery) {
+		if now.Sub(w.since) >= w.absentAfter-h.span(absentFor+suspectEvery) {
 			quiet = append(quiet, name)
 		}
 	}
-	dead := h.dead(opCtx, counts)
+	dead := h.dead(opCtx, beats)
 	absent := h.absent(opCtx, quiet)
-	for name, count := range counts {
-		still := now.Sub(h.detector.watched[name].since)
+	for name, b := range beats {
+		w := h.detector.watched[name]
+		still := now.Sub(w.since)
 		switch {
-		case slices.Contains(dead, name), still >= h.span(LeaseOf(name)),
-			still >= h.span(absentAfterOf(name)) && slices.Contains(absent, name):
-			h.expire(opCtx, name, count)
+		case slices.Contains(dead, name), still >= w.lease, still >= w.absentAfter && slices.Contains(absent, name):
+			h.expire(opCtx, name, b.Count)
 		}
 		if left := h.absentIn(name, now); left > 0 {
 			again = min(again, left)
@@ -136,7 +137,7 @@ func (h *Heartbeat) absentIn(name string, now time.Time) time.Duration {
 	if !ok || w.absent.IsZero() {
 		return 0
 	}
-	at := w.since.Add(h.span(absentAfterOf(name)))
+	at := w.since.Add(w.absentAfter)
 	if since := w.absent.Add(h.span(absentFor)); since.After(at) {
 		at = since
 	}
@@ -182,7 +183,7 @@ func (h *Heartbeat) absent(ctx context.Context, owners []string) []string {
 }
 
 // dead returns the other owners whose processes have certainly ended, if the store knows.
-func (h *Heartbeat) dead(ctx context.Context, others map[string]int64) []string {
+func (h *Heartbeat) dead(ctx context.Context, others map[string]backend.Heartbeat) []string {
 	w, ok := h.Store.(backend.ProcessWatcher)
 	if !ok || len(others) == 0 {
 		return nil

@@ -49,7 +49,7 @@ func (s *Scheduler) submit(ctx context.Context, batch []*fire, now time.Time) {
 	s.dropEnded(ctx, succeeding(batch), now)
 	var decided, resumed []*fire
 	for _, f := range succeeding(batch) {
-		if f.job.Waiting() > 0 {
+		if f.job.Waiting() > 0 && !f.waits() {
 			resumed = append(resumed, f)
 		}
 		if s.isDue(f.job, now) && f.job.decide(now, f.live) {

@@ -40,20 +40,23 @@ func (c *Catalog) now(ctx context.Context) (now time.Time, err error) {
 }
 
 // Get returns a job, or ErrNotFound.
-func (c *Catalog) Get(ctx context.Context, id string) (*Document, error) {
+func (c *Catalog) Get(ctx context.Context, id string) (*Document, error) { return c.get(ctx, id, nil) }
+
+// get is Get. It returns known, which may be nil, if its revision has not changed.
+func (c *Catalog) get(ctx context.Context, id string, known *Document) (*Document, error) {
 	if c.cfg.Docs == nil {
 		return nil, c.unimplemented()
 	}
 	var j *Document
 	err := c.cfg.Requests.Do(ctx, func(ctx context.Context) (err error) {
-		j, err = c.load(ctx, id)
+		j, err = c.load(ctx, id, known)
 		return err
 	})
 	return j, err
 }
 
-// load is Get without retries.
-func (c *Catalog) load(ctx context.Context, id string) (*Document, error) {
+// load is get without retries.
+func (c *Catalog) load(ctx context.Context, id string, known *Document) (*Document, error) {
 	if c.cfg.Docs == nil {
 		return nil, c.unimplemented()
 	}
@@ -64,11 +67,16 @@ func (c *Catalog) load(ctx context.Context, id string) (*Document, error) {
 	case err != nil:
 		return nil, err
 	}
-	return decodeDocument(d)
+	return current(d, known)
 }
 
 // All returns the jobs whose ids begin with prefix. A job that can't be decoded is logged and left out.
 func (c *Catalog) All(ctx context.Context, prefix string) ([]*Document, error) {
+	return c.all(ctx, prefix, nil)
+}
+
+// all is All. Of the known jobs, by id, it returns those whose revisions have not changed.
+func (c *Catalog) all(ctx context.Context, prefix string, known map[string]*Document) ([]*Document, error) {
 	if c.cfg.Docs == nil {
 		return nil, c.unimplemented()
 	}
@@ -79,9 +87,10 @@ func (c *Catalog) All(ctx context.Context, prefix string) ([]*Document, error) {
 	})
 	jobs := make([]*Document, 0, len(docs))
 	for _, d := range docs {
-		j, err := decodeDocument(d)
+		id := strings.TrimPrefix(d.Name, docPrefix)
+		j, err := current(d, known[id])
 		if err != nil {
-			c.cfg.Log.Error("can't read job, not firing it", "job", strings.TrimPrefix(d.Name, docPrefix), "error", err)
+			c.cfg.Log.Error("can't read job, not firing it", "job", id, "error", err)
 			continue
 		}
 		jobs = append(jobs, j)
@@ -165,7 +174,7 @@ func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now 
 	wrote := false
 	err = retry.Update(ctx, func(ctx context.Context) error {
 		return c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-			j, err := c.load(ctx, id)
+			j, err := c.load(ctx, id, nil)
 			if backend.CodeOf(err) == backend.ErrNotFound {
 				j, err = &Document{id: id}, nil
 			}
@@ -223,7 +232,7 @@ func (c *Catalog) Run(
 	if h := c.cfg.Hooks; h != nil {
 		var end func(instrument.End)
 		ctx, end = c.observe(ctx, j, []backend.NewTask{n})
-		defer func() { h.EndSubmitOne(end, task, err) }()
+		defer func() { h.EndSubmitOne(end, task, task != "", err) }()
 	}
 	if err := prepare(ctx, &n.Task); err != nil {
 		return "", err

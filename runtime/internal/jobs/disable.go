@@ -20,7 +20,7 @@ func (c *Catalog) remove(ctx context.Context, id string, allowed func(*Document)
 	err := retry.Update(ctx, func(ctx context.Context) error {
 		pending := false
 		err := c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-			j, err := c.load(ctx, id)
+			j, err := c.load(ctx, id, nil)
 			switch {
 			case backend.CodeOf(err) == backend.ErrNotFound:
 				return nil

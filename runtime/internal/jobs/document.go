@@ -93,6 +93,15 @@ func (j *Document) replace(c Content, now time.Time) bool {
 	return true
 }
 
+// current returns a stored job: known, which may be nil, if its revision has not changed, and otherwise the decoded
+// document.
+func current(d backend.Doc, known *Document) (*Document, error) {
+	if known != nil && known.revision == d.Revision {
+		return known, nil
+	}
+	return decodeDocument(d)
+}
+
 // decodeDocument decodes a stored job. It corrects impossible instants; other errors are ErrDataLoss.
 func decodeDocument(d backend.Doc) (*Document, error) {
 	j := &Document{id: strings.TrimPrefix(d.Name, docPrefix), revision: d.Revision}

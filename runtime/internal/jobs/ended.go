@@ -51,7 +51,7 @@ func (c *Catalog) RecordEnded(ctx context.Context) error {
 	}
 	c.addHistories(ctx, notes)
 	for _, n := range notes {
-		if _, err := c.load(ctx, n.job); backend.CodeOf(err) == backend.ErrNotFound {
+		if _, err := c.load(ctx, n.job, nil); backend.CodeOf(err) == backend.ErrNotFound {
 			c.deleteHistory(ctx, n.job) // the job may have been removed before its history was written
 		}
 		// A history that can't be decoded delays no purge: its job does not fire.

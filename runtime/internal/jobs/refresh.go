@@ -54,7 +54,7 @@ func (s *Scheduler) readStale(ctx context.Context, stale map[string]bool) error 
 	}
 	for id := range stale {
 		began := time.Now()
-		j, err := s.catalog.Get(ctx, id)
+		j, err := s.catalog.get(ctx, id, s.jobs[id])
 		switch backend.CodeOf(err) {
 		case "":
 			j.read, s.jobs[id] = began, j
@@ -76,7 +76,7 @@ func (s *Scheduler) readStale(ctx context.Context, stale map[string]bool) error 
 // readAll reads all jobs.
 func (s *Scheduler) readAll(ctx context.Context) error {
 	began := time.Now()
-	all, err := s.catalog.All(ctx, "")
+	all, err := s.catalog.all(ctx, "", s.jobs)
 	if err != nil {
 		return err
 	}

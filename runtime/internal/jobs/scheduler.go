@@ -35,9 +35,9 @@ type Scheduler struct {
 	background sync.WaitGroup // goroutines started by Declare
 
 	// Only the loop uses these.
-	jobs    map[string]*Document
-	wrote   map[string]int64 // revisions that this scheduler has written
-	listed  time.Time        // when all jobs were read
+	jobs    map[string]*Document // as stored with their revisions, except during a pass
+	wrote   map[string]int64     // revisions that this scheduler has written
+	listed  time.Time            // when all jobs were read
 	leader  leader
 	clock   storeClock
 	failing error    // of the last pass
@@ -213,13 +213,12 @@ func (s *Scheduler) open(ctx context.Context, now time.Time) (fires []*fire) {
 		if s.failed.wait(j) > 0 {
 			continue
 		}
-		f := &fire{job: j, before: *j}
+		var err error
 		if steady && (j.clamped || j.ahead(now)) {
-			f.err = s.repair(ctx, j, now)
-			f.before = *j
+			err = s.repair(ctx, j, now)
 		}
-		if f.err != nil || s.isOpen(j, now) {
-			fires = append(fires, f)
+		if err != nil || s.isOpen(j, now) {
+			fires = append(fires, &fire{job: j, before: *j, err: err})
 		}
 	}
 	slices.SortFunc(fires, func(a, b *fire) int {
@@ -228,13 +227,17 @@ func (s *Scheduler) open(ctx context.Context, now time.Time) (fires []*fire) {
 	return fires
 }
 
-// conclude handles the errors of a pass. The jobs of failed fires are read again, with the written changes. again
-// reports whether another process has changed a job meanwhile. The error is the store's, if it is unavailable.
+// conclude handles the errors of a pass. The jobs of failed fires are read again, with the written changes. If nothing
+// was written, a job becomes what it was: while its revision is the same, it is not decoded again. again reports
+// whether another process has changed a job meanwhile. The error is the store's, if it is unavailable.
 func (s *Scheduler) conclude(fires []*fire) (again bool, err error) {
 	for _, f := range fires {
 		switch {
 		case f.err == nil:
 			s.failed.succeeded(s.catalog.cfg.Log, f.job)
+			if f.job.revision == f.before.revision {
+				*f.job = f.before
+			}
 			continue
 		case backend.CodeOf(f.err) == backend.ErrAborted:
 			again = true

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,13 @@ type Worker struct {
 
 	Refusal string    `json:"refusal,omitempty"` // why it claims nothing although the limit is not 0
 	Oldest  time.Time `json:"oldest,omitzero"`   // when the longest running task was started
+}
+
+// equal reports whether two announcements are encoded the same.
+func (n *Announcement) equal(o *Announcement) bool {
+	return n.IP == o.IP && n.Version == o.Version && n.Node == o.Node && n.Host == o.Host && n.PID == o.PID &&
+		n.Started.Equal(o.Started) && n.Draining == o.Draining && slices.Equal(n.Services, o.Services) &&
+		slices.Equal(n.Workers, o.Workers) && slices.Equal(n.Degraded, o.Degraded)
 }
 
 // Instance returns the instance, whose id is known from the registry.

@@ -11,7 +11,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -57,9 +56,9 @@ type Registry struct {
 	draining bool
 
 	// Only Begin and then Run use these.
-	last      []byte
+	last      Announcement
+	encoded   []byte // last
 	lastAt    time.Time
-	claimers  string    // of the last announcement
 	queuesAt  time.Time // when the queues were last announced
 	checkedAt time.Time // when all contracts were last known to be stored
 }
@@ -120,23 +119,25 @@ func (r *Registry) Run(ctx context.Context) {
 	if r.Ports.Coordinator == nil {
 		return
 	}
-	for {
-		if !retry.Sleep(ctx, announceGap) {
-			return
-		}
-		timer := time.NewTimer(retry.Jitter(heartbeat.Every - announceGap))
+	timer := time.NewTimer(retry.Jitter(heartbeat.Every))
+	defer timer.Stop()
+	for last := time.Now(); ; last = time.Now() {
 		select {
 		case <-r.soon.C():
+			if !retry.Sleep(ctx, announceGap-time.Since(last)) {
+				return
+			}
 		case <-timer.C:
 		case <-ctx.Done():
+			return
 		}
-		timer.Stop()
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		if time.Since(r.checkedAt) >= contractsEvery {
 			r.storeContracts(opCtx)
 		}
 		r.announce(opCtx)
 		cancel()
+		timer.Reset(retry.Jitter(heartbeat.Every))
 	}
 }
 
@@ -156,22 +157,23 @@ func (r *Registry) announce(ctx context.Context) {
 			}
 		}
 	}
-	current := r.facts()
-	facts, err := json.Marshal(current)
-	if err != nil {
+	current, encoded := r.facts(), r.encoded
+	if same := encoded != nil && current.equal(&r.last); !same {
+		var err error
+		if encoded, err = json.Marshal(current); err != nil {
+			r.failed(ctx, err)
+			return
+		}
+	} else if time.Since(r.lastAt) < announceEvery {
+		return
+	}
+	if err := r.Ports.Coordinator.Announce(ctx, presentInstance, id, encoded); err != nil {
 		r.failed(ctx, err)
 		return
 	}
-	if bytes.Equal(facts, r.last) && time.Since(r.lastAt) < announceEvery {
-		return
-	}
-	if err := r.Ports.Coordinator.Announce(ctx, presentInstance, id, facts); err != nil {
-		r.failed(ctx, err)
-		return
-	}
-	r.last, r.lastAt = facts, time.Now()
-	if c := current.claimers(); c != r.claimers {
-		r.claimers = c
+	before := r.last.claimers()
+	r.last, r.encoded, r.lastAt = current, encoded, time.Now()
+	if current.claimers() != before {
 		r.Bus.Publish(TopicWorkers, []string{id})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -37,14 +38,24 @@ type Versions struct {
 	mixed bool                 // other versions are running
 	read  time.Time            // when the announcements were last read
 	known map[string]versioned // by instance
+	left  map[string]versioned // the instances to which claims leave tasks
 }
 
 // A versioned is an instance's announcement with the decoded parts that the pools need. It is cached, as few
 // announcements change between two reads.
 type versioned struct {
 	facts    json.RawMessage
-	others   []Worker // workers that claim and have another version than this App's
-	networks []string
+	others   []version // of workers that claim and have another version than this App's
+	ip       string    // of the instance, if it has others
+	networks []string  // that include ip
+}
+
+// A version is a version of the worker of a queue.
+type version struct{ queue, fingerprint string }
+
+// same reports whether the pools need the same of two announcements.
+func (v versioned) same(other versioned) bool {
+	return slices.Equal(v.others, other.others) && slices.Equal(v.networks, other.networks)
 }
 
 const (
@@ -89,24 +100,28 @@ func (v *Versions) Run(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
+	timer := time.NewTimer(v.interval())
+	defer timer.Stop()
 	for {
-		wait := versionsEvery
-		if v.mixed {
-			wait = heartbeat.Every
-		}
-		timer := time.NewTimer(retry.Jitter(wait))
 		select {
 		case <-v.changed.C():
 		case <-timer.C:
 		case <-ctx.Done():
-		}
-		if timer.Stop(); ctx.Err() != nil {
 			return
 		}
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		v.refresh(opCtx)
 		cancel()
+		timer.Reset(v.interval())
 	}
+}
+
+// interval returns the time until the next refresh.
+func (v *Versions) interval() time.Duration {
+	if v.mixed {
+		return retry.Jitter(heartbeat.Every)
+	}
+	return retry.Jitter(versionsEvery)
 }
 
 // refresh reads which versions are running and passes them to the pools. If it can't read them, the previous ones
@@ -124,7 +139,7 @@ func (v *Versions) refresh(ctx context.Context) {
 	for id, facts := range raw {
 		one, ok := v.known[id]
 		if !ok || !bytes.Equal(one.facts, facts) {
-			one = v.versioned(facts)
+			one = v.versioned(facts, one)
 		}
 		known[id] = one
 		if len(one.others) == 0 {
@@ -133,14 +148,25 @@ func (v *Versions) refresh(ctx context.Context) {
 	}
 	v.known = known
 	v.registry.forgetDead(ctx, raw)
-	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
+	left := make(map[string]versioned, len(raw))
 	for id := range raw {
-		one := known[id]
+		left[id] = known[id]
+	}
+	if same := maps.EqualFunc(left, v.left, versioned.same); !same {
+		v.left = left
+		v.skip()
+	}
+}
+
+// skip makes claims leave tasks to the instances of v.left.
+func (v *Versions) skip() {
+	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
+	for _, one := range v.left {
 		for _, w := range one.others {
-			if byQueue[w.Queue] == nil {
-				byQueue[w.Queue] = map[string][]string{}
+			if byQueue[w.queue] == nil {
+				byQueue[w.queue] = map[string][]string{}
 			}
-			byQueue[w.Queue][w.Payload] = append(byQueue[w.Queue][w.Payload], one.networks...)
+			byQueue[w.queue][w.fingerprint] = append(byQueue[w.queue][w.fingerprint], one.networks...)
 		}
 	}
 	v.mixed = len(byQueue) > 0
@@ -155,8 +181,9 @@ func (v *Versions) refresh(ctx context.Context) {
 	}
 }
 
-// versioned decodes an announcement. One that can't be decoded counts as one without workers.
-func (v *Versions) versioned(facts json.RawMessage) versioned {
+// versioned decodes an announcement that replaces before, or that is the instance's first one if before is zero. One that
+// can't be decoded counts as one without workers.
+func (v *Versions) versioned(facts json.RawMessage, before versioned) versioned {
 	one := versioned{facts: facts}
 	var a Announcement
 	if json.Unmarshal(facts, &a) != nil || a.Draining {
@@ -164,11 +191,14 @@ func (v *Versions) versioned(facts json.RawMessage) versioned {
 	}
 	for _, w := range a.Workers {
 		if v.differs(w) {
-			one.others = append(one.others, w)
+			one.others = append(one.others, version{w.Queue, w.Payload})
 		}
 	}
 	if len(one.others) > 0 {
-		one.networks = backend.AllowedBy(a.IP)
+		one.ip, one.networks = a.IP, before.networks
+		if before.networks == nil || a.IP != before.ip {
+			one.networks = backend.AllowedBy(a.IP)
+		}
 	}
 	return one
 }

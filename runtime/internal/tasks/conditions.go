@@ -63,8 +63,8 @@ func (e *Engine) claimsCondition() backend.Condition {
 }
 
 // slotConditions reports whether abandoned handlers keep slots, and whether they keep all.
-func (e *Engine) slotConditions() []backend.Condition {
-	some, all := modeSlotsLost, modeNoSlots
+func (e *Engine) slotConditions() (some, all backend.Condition) {
+	some, all = modeSlotsLost, modeNoSlots
 	some.Up, all.Up = true, len(e.pools) == 0
 	var causes []string
 	for name, p := range e.pools {
@@ -88,11 +88,11 @@ func (e *Engine) slotConditions() []backend.Condition {
 	if !all.Up {
 		all.Cause, all.Since = some.Cause, some.Since
 	}
-	return []backend.Condition{some, all}
+	return some, all
 }
 
 // Conditions returns the conditions that affect running tasks here.
 func (e *Engine) Conditions() []backend.Condition {
-	return append([]backend.Condition{e.heartbeat.Condition(), e.settler.condition(), e.claimsCondition()},
-		e.slotConditions()...)
+	some, all := e.slotConditions()
+	return []backend.Condition{e.heartbeat.Condition(), e.settler.condition(), e.claimsCondition(), some, all}
 }

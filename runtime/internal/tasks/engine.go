@@ -29,6 +29,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,7 @@ type Engine struct {
 	bus        *pubsub.Bus
 	workers    []Worker
 	pools      map[string]*pool // by queue; immutable after Prepare
+	queues     []string         // of pools, sorted
 	waits      waits
 	reconciler *reconciler
 	settler    *settler
@@ -178,7 +180,7 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		},
 		Beaten: func() {
 			e.abandonStuck()
-			e.signalPools() // they may have waited for a heartbeat
+			e.resumePools()
 		},
 		Refunded: func() {
 			for _, p := range e.pools { // former suspects may run concurrently again
@@ -295,14 +297,20 @@ func (e *Engine) preparePools(ctx context.Context) error {
 			return err
 		}
 		e.pools[w.Queue] = p
+		e.queues = slices.Sorted(maps.Keys(e.pools))
 	}
 	return nil
 }
 
-// signalPools makes all pools poll.
-func (e *Engine) signalPools() {
+// resumePools makes the pools claim that have waited for a heartbeat or a smaller backlog.
+func (e *Engine) resumePools() {
 	for _, p := range e.pools {
-		p.wake.Set()
+		p.mu.Lock()
+		held := p.held
+		p.mu.Unlock()
+		if held {
+			p.wake.Set()
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,13 +28,13 @@ type pool struct {
 	running map[claimed]*attempt
 	slots   int // in use; an abandoned handler keeps its slot until it returns
 	hinted  []backend.Hint
-	session int  // of the listener
 	poll    bool // poll: there was a hint without an id, or another reason
 	urgent  bool // poll before following hints
 	polled  time.Time
 	idle    chan struct{}
 	closing bool
 	busy    bool // a claim is in flight
+	held    bool // a claim waits for a heartbeat or a smaller backlog
 
 	wanted, applied Limit // see limit.go
 
@@ -221,8 +220,10 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	free = min(p.applied.Slots()-p.slots, maxClaim)
-	if p.closing || free <= 0 || !p.poll && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() ||
-		p.e.settler.backlog() > settleBacklog {
+	if p.closing || free <= 0 || !p.poll && len(p.hinted) == 0 {
+		return 0, nil, false
+	}
+	if p.held = !p.e.heartbeat.CanClaim() || p.e.settler.backlog() > settleBacklog; p.held {
 		return 0, nil, false
 	}
 	p.busy = true
@@ -310,7 +311,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	}
 	if err != nil { // whether the store claimed their tasks is unknown
 		p.mu.Lock()
-		p.hinted = append(slices.DeleteFunc(hints, p.returned), p.hinted...)
+		p.hinted = append(hints, p.hinted...)
 		p.fitted = time.Time{}
 		p.mu.Unlock()
 		return next, false, err

@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +21,7 @@ type QueueState struct {
 }
 
 // Queues returns the sorted names of the queues whose tasks this process runs.
-func (e *Engine) Queues() []string { return slices.Sorted(maps.Keys(e.pools)) }
+func (e *Engine) Queues() []string { return slices.Clone(e.queues) }
 
 // Fingerprint returns the payload fingerprint of a queue's worker. ok is false if this process has none.
 func (e *Engine) Fingerprint(queue string) (fingerprint string, ok bool) {
@@ -36,7 +35,7 @@ func (e *Engine) Fingerprint(queue string) (fingerprint string, ok bool) {
 // State returns the state of this process's queues, sorted by name. withIDs fills in Running.
 func (e *Engine) State(withIDs bool) []QueueState {
 	states := make([]QueueState, 0, len(e.pools))
-	for _, queue := range e.Queues() {
+	for _, queue := range e.queues {
 		p := e.pools[queue]
 		p.mu.Lock()
 		s := QueueState{Queue: queue, Fingerprint: p.worker.Fingerprint, Own: p.worker.Max,

@@ -111,7 +111,7 @@ func (s *settler) run(ctx context.Context) {
 			continue
 		}
 		left, err := s.settleBatch(ctx, batch)
-		s.e.signalPools() // they may have waited for a smaller backlog
+		s.e.resumePools()
 		if err != nil {
 			s.putBack(left)
 			if ctx.Err() == nil && !failing {
