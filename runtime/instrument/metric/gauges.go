@@ -2,6 +2,7 @@ package metric
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
@@ -22,6 +23,13 @@ type Gauges struct{ app *af.App }
 // NewGauges returns the Gauges of an App.
 func NewGauges(app *af.App) *Gauges { return &Gauges{app} }
 
+// refused reports whether err is how App.System refuses to read: in a child process, and once the App shuts down. An
+// error of the store may have the same code, such as that of a missing index, and hides only the values of the system.
+func refused(err error) bool {
+	e, ok := errors.AsType[*af.Error](err)
+	return ok && e.Code == af.ErrFailedPrecondition && e.Outcome == af.OutcomeNotSent
+}
+
 // waiting are the statuses of tasks that have not ended.
 var waiting = []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusRetrying}
 
@@ -35,7 +43,7 @@ func (g *Gauges) Read(ctx context.Context, record func(m Metric, value float64, 
 		return nil
 	}
 	s, err := g.app.System(ctx)
-	if af.CodeOf(err) == af.ErrFailedPrecondition {
+	if refused(err) {
 		return nil
 	}
 	modes := map[string]float64{} // several conditions may have one mode
