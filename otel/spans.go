@@ -188,7 +188,7 @@ func (i *Instrument) called(span trace.Span, s *instrument.Start, measured func(
 		defer span.End()
 		span.SetAttributes(responded(e.Code), keyTries.Int(e.Tries))
 		if e.Server != "" {
-			span.SetAttributes(keyServer.String(e.Server))
+			span.SetAttributes(keyServer.String(valid(e.Server)))
 		}
 		if e.Err != nil {
 			span.SetAttributes(keyOutcome.String(e.Outcome.String()))

@@ -147,7 +147,7 @@ func (i *Instrument) lost(e instrument.Event) {
 	}
 	span.SetAttributes(
 		keyInstance.String(e.Instance), semconv.MessagingMessageID(valid(e.Task)), keyAttempt.Int(e.Attempt),
-		keyFence.Int64(e.Fence), keyOwner.String(e.Owner), keyStatus.String(string(e.Status)),
+		keyFence.Int64(e.Fence), keyOwner.String(valid(e.Owner)), keyStatus.String(string(e.Status)),
 		keyResult.String(string(af.AttemptLost)),
 	)
 	i.link(span, creation, "creation")
