@@ -19,11 +19,12 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 
 // submit stores the tasks of a submission. It is the end of the chain of submit middleware.
 func (a *App) submit(ctx context.Context, s Submission) (stored []string, err error) {
+	var created int
 	if h := a.hooks; h != nil {
 		var end func(instrument.End)
 		is := s.internal()
 		ctx, end = h.Submit(ctx, is.Start())
-		defer func() { h.EndSubmit(end, stored, err) }()
+		defer func() { h.EndSubmit(end, stored, created, err) }()
 	}
 	s.Options.report(false)
 	c, err := a.active()
@@ -43,14 +44,16 @@ func (a *App) submit(ctx context.Context, s Submission) (stored []string, err er
 		if err := outsideTx(ctx, "submitting subtasks"); err != nil {
 			return nil, err
 		}
-		return c.subtasks(ctx, s)
+		stored, err = c.subtasks(ctx, s)
+		created = len(stored)
+		return stored, err
 	}
 	is := s.internal()
 	tasks := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
 		tasks[i] = is.Task(i, ids.NewTask())
 	}
-	stored, created, err := c.client.Insert(ctx, tasks)
+	stored, created, err = c.client.Insert(ctx, tasks)
 	s.Options.report(err == nil && created > 0 && created == len(tasks))
 	err = submit.WithID(err, tasks)
 	if err != nil && len(stored) > 0 { // repeating the call would submit the first tasks twice

@@ -79,13 +79,14 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		Payloads: []json.RawMessage{old.Payload},
 		Options:  options,
 	}
+	var created bool
 	if h := c.app.hooks; h != nil {
 		var end func(instrument.End)
 		is := s.internal()
 		start := is.Start()
 		start.RetryOf, start.Metadata = id, hooks.Traced(old.Metadata, old.Trace)
 		ctx, end = h.Submit(ctx, start)
-		defer func() { h.EndSubmitOne(end, by, err) }()
+		defer func() { h.EndSubmitOne(end, by, created, err) }()
 	}
 	s.metadata, s.trace = c.app.joined(ctx, old.Metadata, outgoing(ctx))
 	s.trace = cmp.Or(s.trace, old.Trace)
@@ -121,7 +122,6 @@ func (c *core) retryTaskWith(ctx context.Context, id string, options TaskOptions
 		requireWorker = c.requireWorker
 	}
 	is := s.internal()
-	var created bool
 	by, created, err = c.retries.Retry(ctx, &old, is.Task(0, ""), requireWorker)
 	options.report(created)
 	if err != nil || !options.replace {

@@ -183,7 +183,7 @@ type End struct {
 	Tries   int             // Call: requests sent; 0 if none was
 	Server  string          // Call: id of the instance that has answered
 
-	Stored int    // Submit: tasks known to be stored
+	Stored int    // Submit: tasks known to be stored by it, without those that a unique key or an id has found
 	Task   string // Submit of one task: its id
 
 	Attempt   backend.AttemptOutcome // Attempt: how it has ended

@@ -152,9 +152,10 @@ func (s *Set) End(end func(instrument.End), e instrument.End) {
 	end(e)
 }
 
-// EndSubmit ends the observation of a submission with its result.
-func (s *Set) EndSubmit(end func(instrument.End), ids []string, err error) {
-	e := instrument.End{Err: err, Stored: len(ids)}
+// EndSubmit ends the observation of a submission with its result: the ids of its tasks, of which some may have existed
+// before, and how many it has created.
+func (s *Set) EndSubmit(end func(instrument.End), ids []string, created int, err error) {
+	e := instrument.End{Err: err, Stored: created}
 	if len(ids) == 1 {
 		e.Task = ids[0]
 	}
@@ -162,9 +163,9 @@ func (s *Set) EndSubmit(end func(instrument.End), ids []string, err error) {
 }
 
 // EndSubmitOne is EndSubmit for one task. id is "" if it is not known to be stored.
-func (s *Set) EndSubmitOne(end func(instrument.End), id string, err error) {
+func (s *Set) EndSubmitOne(end func(instrument.End), id string, created bool, err error) {
 	e := instrument.End{Err: err, Task: id}
-	if id != "" {
+	if created {
 		e.Stored = 1
 	}
 	s.End(end, e)

@@ -223,7 +223,7 @@ func (c *Catalog) Run(
 	if h := c.cfg.Hooks; h != nil {
 		var end func(instrument.End)
 		ctx, end = c.observe(ctx, j, []backend.NewTask{n})
-		defer func() { h.EndSubmitOne(end, task, err) }()
+		defer func() { h.EndSubmitOne(end, task, task != "", err) }()
 	}
 	if err := prepare(ctx, &n.Task); err != nil {
 		return "", err

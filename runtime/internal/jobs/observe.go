@@ -52,7 +52,7 @@ func (s *Scheduler) observeEnd(group []*fire) {
 		if f.err != nil {
 			stored = nil
 		}
-		s.catalog.cfg.Hooks.EndSubmit(f.ended, stored, f.err)
+		s.catalog.cfg.Hooks.EndSubmit(f.ended, stored, len(stored), f.err)
 		f.ended, f.ids = nil, nil
 	}
 }
