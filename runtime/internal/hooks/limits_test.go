@@ -70,3 +70,12 @@ func TestNoSpanHasZeroIDs(t *testing.T) {
 		}
 	}
 }
+
+// What a store or a peer has as the trace is passed to instruments only if it is one.
+func TestTracedIsValid(t *testing.T) {
+	for trace, want := range map[string]string{one: one, "": "", strings.Repeat("x", 1<<20): "", one + "-": ""} {
+		if got := hooks.Traced(nil, trace)["traceparent"]; got != want {
+			t.Errorf("%.60q became %.60q", trace, got)
+		}
+	}
+}

@@ -172,9 +172,10 @@ func (s *Set) Extract(ctx context.Context, metadata map[string]string) context.C
 	return ctx
 }
 
-// Traced returns metadata with the traceparent of the sender, trace, unless it has one. The result may be metadata.
+// Traced returns metadata with the traceparent of the sender, trace, unless it has one or trace is malformed. The result
+// may be metadata.
 func Traced(metadata map[string]string, trace string) map[string]string {
-	if trace == "" || metadata[HeaderTrace] != "" {
+	if !ValidTrace(trace) || metadata[HeaderTrace] != "" {
 		return metadata
 	}
 	all := make(map[string]string, len(metadata)+1)
