@@ -65,3 +65,21 @@ func TestFlushOfGlobalProvider(t *testing.T) {
 		t.Errorf("%d spans are exported, want 1", n)
 	}
 }
+
+// A message of a sender without spans begins a trace. The span of the context given to App.Receive, which may be that of
+// the whole program, is not its parent.
+func TestMessageWithoutTraceBeginsOne(t *testing.T) {
+	f := observe(t)
+	ctx, program := f.root()
+	for _, md := range []map[string]string{nil, {"traceparent": creation}} {
+		ctx := f.Extract(ctx, md)
+		begin(f.Message, ctx, instrument.Start{Queue: "q", Receive: true, Metadata: md})(instrument.End{})
+	}
+	spans := f.named("process q")
+	if s := spans[0]; s.Parent().IsValid() || s.SpanContext().TraceID() == program.TraceID() || len(s.Links()) > 0 {
+		t.Errorf("the parent is %v, links %v", s.Parent(), s.Links())
+	}
+	if got := spans[1].Parent().TraceID().String(); got != creation[3:35] || len(spans[1].Links()) != 1 {
+		t.Errorf("the parent is in trace %s, links %v", got, spans[1].Links())
+	}
+}
