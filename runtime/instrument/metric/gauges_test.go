@@ -183,3 +183,30 @@ func (s failingStore) Queues(context.Context) ([]backend.QueueCounts, error) {
 	s.asked.Add(1)
 	return nil, s.code
 }
+
+// callsOnly is a backend without tasks.
+type callsOnly struct{ af.Backend }
+
+// Open implements a backend.
+func (b callsOnly) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := b.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store, ports.Docs, ports.Transport = nil, nil, nil
+	}
+	return ports, err
+}
+
+// On a backend without tasks there are no gauges of queues, which is no error.
+func TestGaugesWithoutTasks(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		app, err := af.Open(t.Context(), callsOnly{memory.New()}, af.Logger(slog.New(slog.DiscardHandler)))
+		must(t, err)
+		must(t, app.Start(t.Context()))
+		defer func() { must(t, app.Shutdown(t.Context())) }()
+		for name := range read(t, metric.NewGauges(app)) {
+			if strings.HasPrefix(name, "af.queue.") {
+				t.Errorf("there is %s", name)
+			}
+		}
+	})
+}
