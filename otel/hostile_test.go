@@ -66,8 +66,8 @@ func TestFlushOfGlobalProvider(t *testing.T) {
 	}
 }
 
-// A message of a sender without spans begins a trace. The span of the context given to App.Receive, which may be that of
-// the whole program, is not its parent.
+// A message of a sender without spans begins a trace. The span of the context given to App.Receive, which may be that
+// of the whole program, is not its parent.
 func TestMessageWithoutTraceBeginsOne(t *testing.T) {
 	f := observe(t)
 	ctx, program := f.root()

@@ -52,8 +52,8 @@ type Instrumentation interface {
 	Inject(ctx context.Context) map[string]string
 
 	// Extract returns a context with what Inject has added at the sender. metadata has the headers of a call, or the
-	// metadata of a task or message, and its W3C traceparent. It may be nil and must not be modified. It comes from another
-	// process, so its values may be malformed.
+	// metadata of a task or message, and its W3C traceparent. It may be nil and must not be modified. It comes from
+	// another process, so its values may be malformed.
 	Extract(ctx context.Context, metadata map[string]string) context.Context
 
 	// Call observes a call that the App makes. Client middleware is around it.

@@ -34,9 +34,9 @@ func refused(err error, code af.Code) bool {
 var waiting = []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusRetrying}
 
 // Read calls record with each gauge, its value and the values of its attributes, which record must not keep. It calls
-// nothing while the App is not running, and in a child process, whose parent has the gauges. Values of the whole system
-// are those of [af.App.System]; on a backend without tasks there are none. If they can't be read, Read records only those
-// of the App itself, and returns the error. It waits at most 5 s.
+// nothing while the App is not running, and in a child process, whose parent has the gauges. Values of the whole
+// system are those of [af.App.System]; on a backend without tasks there are none. If they can't be read, Read records
+// only those of the App itself, and returns the error. It waits at most 5 s.
 func (g *Gauges) Read(ctx context.Context, record func(m Metric, value float64, values ...string)) error {
 	h := g.app.Health()
 	if h.State != "running" {

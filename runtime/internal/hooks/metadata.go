@@ -11,10 +11,11 @@ import (
 const HeaderTrace = "traceparent"
 
 // Join returns the metadata of a task or message: what it inherits, what the instruments inject and what the program
-// has set itself, own. Later ones replace earlier ones. If that exceeds the limits of metadata, Join leaves out what the
-// instruments inject, and what is inherited under these names, since that is of another span. The result may be own or
-// inherited. trace is the traceparent of the current span, or "". Tasks and messages have it anyway, so metadata doesn't
-// repeat it: most have no other, and are cheaper to store and to read without. A nil Set injects nothing.
+// has set itself, own. Later ones replace earlier ones. If that exceeds the limits of metadata, Join leaves out what
+// the instruments inject, and what is inherited under these names, since that is of another span. The result may be
+// own or inherited. trace is the traceparent of the current span, or "". Tasks and messages have it anyway, so
+// metadata doesn't repeat it: most have no other, and are cheaper to store and to read without. A nil Set injects
+// nothing.
 func (s *Set) Join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
 	injected := s.inject(ctx)
 	trace = s.traceOf(ctx, injected)
@@ -172,8 +173,8 @@ func (s *Set) Extract(ctx context.Context, metadata map[string]string) context.C
 	return ctx
 }
 
-// Traced returns metadata with the traceparent of the sender, trace, unless it has one or trace is malformed. The result
-// may be metadata.
+// Traced returns metadata with the traceparent of the sender, trace, unless it has one or trace is malformed. The
+// result may be metadata.
 func Traced(metadata map[string]string, trace string) map[string]string {
 	if !ValidTrace(trace) || metadata[HeaderTrace] != "" {
 		return metadata
