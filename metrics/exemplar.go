@@ -2,7 +2,7 @@ package metrics
 
 import (
 	"context"
-	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,12 +12,15 @@ import (
 // traceparent is the name of the trace in the metadata of calls, tasks and messages.
 const traceparent = "traceparent"
 
+// traceLength is the length of a W3C traceparent.
+const traceLength = 55
+
 // traceKey is the key of the traceparent of the operation that an App is about to handle.
 type traceKey struct{}
 
 // Extract implements [af.Instrumentation]. The durations of handlers are recorded with the context that it returns.
 func (i *Instrument) Extract(ctx context.Context, metadata map[string]string) context.Context {
-	if trace := metadata[traceparent]; sampled(trace) {
+	if trace := metadata[traceparent]; sampled(trace) && af.TraceFrom(af.WithTrace(context.Background(), trace)) != "" {
 		return context.WithValue(ctx, traceKey{}, trace)
 	}
 	return ctx
@@ -35,16 +38,7 @@ func exemplar(ctx context.Context) prometheus.Labels {
 	return prometheus.Labels{"trace_id": trace[3:35], "span_id": trace[36:52]} // as OpenTelemetry names them
 }
 
-// sampled reports whether a W3C traceparent is well-formed and has the flag sampled.
+// sampled reports whether a W3C traceparent has the flag sampled. It may be malformed: af.WithTrace ignores it then.
 func sampled(trace string) bool {
-	if len(trace) < 55 || trace[2] != '-' || trace[35] != '-' || trace[52] != '-' {
-		return false
-	}
-	for _, c := range trace[:35] + trace[36:52] {
-		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	flags, err := strconv.ParseUint(trace[53:55], 16, 8)
-	return err == nil && flags&1 == 1
+	return len(trace) == traceLength && strings.IndexByte("13579bdf", trace[traceLength-1]) >= 0
 }

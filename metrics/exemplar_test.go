@@ -60,3 +60,17 @@ func TestExemplars(t *testing.T) {
 		})
 	}
 }
+
+// A malformed traceparent of a peer has no exemplar.
+func TestMalformedTraceHasNoExemplar(t *testing.T) {
+	const sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	i := metrics.New()
+	for trace, want := range map[string]bool{
+		sampled: true, strings.Replace(sampled, "af76", "----", 1): false, sampled + "-more": false,
+		strings.Replace(sampled, "b7ad6b7169203331", strings.Repeat("0", 16), 1): false,
+	} {
+		if got := i.Extract(t.Context(), map[string]string{"traceparent": trace}) != t.Context(); got != want {
+			t.Errorf("%s: kept %v, want %v", trace, got, want)
+		}
+	}
+}

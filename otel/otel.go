@@ -80,6 +80,8 @@ type Instrument struct {
 	names    names
 	w3c      bool     // the propagator is that of W3C Trace Context
 	fields   []string // of another propagator
+
+	globalTracers, globalMeters bool // the providers are the global ones
 }
 
 var _ af.Instrumentation = (*Instrument)(nil)
@@ -132,10 +134,11 @@ func New(options ...Option) (*Instrument, error) {
 	if c.childWithin < 0 {
 		return nil, af.Errorf(af.ErrInvalidArgument, "ChildWithin is %v, want 0 or more", c.childWithin)
 	}
-	if c.tracers == nil {
+	globalTracers, globalMeters := c.tracers == nil, c.meters == nil
+	if globalTracers {
 		c.tracers = otel.GetTracerProvider()
 	}
-	if c.meters == nil {
+	if globalMeters {
 		c.meters = otel.GetMeterProvider()
 	}
 	if c.propagator == nil {
@@ -143,7 +146,7 @@ func New(options ...Option) (*Instrument, error) {
 			c.propagator = propagation.TraceContext{}
 		}
 	}
-	i := &Instrument{cfg: c, fields: c.propagator.Fields()}
+	i := &Instrument{cfg: c, fields: c.propagator.Fields(), globalTracers: globalTracers, globalMeters: globalMeters}
 	_, i.w3c = c.propagator.(propagation.TraceContext)
 	i.tracer = c.tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
 	meter := c.meters.Meter(scope, otelmetric.WithSchemaURL(semconv.SchemaURL))
@@ -244,7 +247,14 @@ func (i *Instrument) Observe(e instrument.Event) {
 // Flush implements [af.Instrumentation].
 func (i *Instrument) Flush(ctx context.Context) {
 	var errs []error
-	for _, provider := range []any{i.cfg.tracers, i.cfg.meters} {
+	tracers, meters := i.cfg.tracers, i.cfg.meters
+	if i.globalTracers { // that of New may only pass on to one that was set since
+		tracers = otel.GetTracerProvider()
+	}
+	if i.globalMeters {
+		meters = otel.GetMeterProvider()
+	}
+	for _, provider := range []any{tracers, meters} {
 		if p, ok := provider.(interface{ ForceFlush(context.Context) error }); ok {
 			errs = append(errs, p.ForceFlush(ctx))
 		}

@@ -159,6 +159,10 @@ func (i *Instrument) Message(ctx context.Context, s instrument.Start) (context.C
 	key, creation := name{kind: sendSpan, of: s.Queue}, trace.SpanContext{}
 	if s.Receive {
 		key.kind, creation = processSpan, trace.SpanContextFromContext(ctx)
+		if !creation.IsRemote() { // of the context given to App.Receive, which may last as long as the program
+			creation = trace.SpanContext{}
+			ctx = trace.ContextWithSpanContext(ctx, creation)
+		}
 	}
 	ctx, span := i.start(ctx, key)
 	_, measured := i.recorder.Message(ctx, s)

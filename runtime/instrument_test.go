@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -281,5 +282,28 @@ func TestRefusedCallIsObserved(t *testing.T) {
 	got := rec.Kinds("call")
 	if len(got) != 1 || got[0].Ends[0].Code != af.ErrFailedPrecondition || got[0].Ends[0].Tries != 0 {
 		t.Errorf("observed %+v", got)
+	}
+}
+
+// Stored has only tasks that are new: af.task.submitted counts each task once.
+func TestExistingTasksAreNotStoredAgain(t *testing.T) {
+	var rec recorder.Recorder
+	app := open(t, memory.New(), af.Instrument(&rec))
+	af.RegisterWorker(app, jobWorker, &job{same})
+	start(t, app)
+	q := af.NewQueue[int, int](app, jobWorker)
+	ids := must(q.SubmitMany(t.Context(), []int{1, 2}))(t)
+	must(q.Wait(t.Context(), ids[0]))(t)
+	first := must(q.Submit(t.Context(), 3, af.UniqueKey("key"), af.Delay(time.Hour)))(t)
+	second := must(q.Submit(t.Context(), 3, af.UniqueKey("key"), af.Delay(time.Hour)))(t)
+	for range 2 {
+		must(app.RetryTask(t.Context(), ids[0]))(t)
+	}
+	var got []int
+	for _, s := range rec.Kinds("submit") {
+		got = append(got, s.Ends[0].Stored)
+	}
+	if want := []int{2, 1, 0, 1, 0}; !slices.Equal(got, want) || first != second {
+		t.Errorf("stored %v, want %v; tasks %s and %s", got, want, first, second)
 	}
 }

@@ -52,7 +52,8 @@ type Instrumentation interface {
 	Inject(ctx context.Context) map[string]string
 
 	// Extract returns a context with what Inject has added at the sender. metadata has the headers of a call, or the
-	// metadata of a task or message, and its W3C traceparent. It may be nil and must not be modified.
+	// metadata of a task or message, and its W3C traceparent. It may be nil and must not be modified. It comes from
+	// another process, so its values may be malformed.
 	Extract(ctx context.Context, metadata map[string]string) context.Context
 
 	// Call observes a call that the App makes. Client middleware is around it.
@@ -183,7 +184,7 @@ type End struct {
 	Tries   int             // Call: requests sent; 0 if none was
 	Server  string          // Call: id of the instance that has answered
 
-	Stored int    // Submit: tasks known to be stored
+	Stored int    // Submit: tasks known to be stored by it, without those that a unique key or an id has found
 	Task   string // Submit of one task: its id
 
 	Attempt   backend.AttemptOutcome // Attempt: how it has ended

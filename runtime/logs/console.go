@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 )
 
 // A console writes records to the console. If that fails, the records are lost and counted. The file gets one warning,
@@ -14,9 +15,10 @@ type console struct {
 	report   *slog.Logger // of the file, or of the console itself; set before the first Write
 	fallback bool         // report is of the file
 
+	total atomic.Int64 // records lost since the log was opened; read without mu, which is held while w blocks
+
 	mu      sync.Mutex
 	lost    int64 // records lost since failing was set
-	total   int64 // records lost since the log was opened
 	failing bool  // the console could not be written last time
 }
 
@@ -43,7 +45,7 @@ func (c *console) Write(record []byte) (int, error) {
 func (c *console) put(record []byte) (lost int64, err error) {
 	if _, err = c.w.Write(record); err != nil {
 		c.lost++
-		c.total++
+		c.total.Add(1)
 	}
 	return c.lost, err
 }

@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // A breaking is a writer that fails while broken is set.
@@ -87,4 +89,40 @@ func TestBrokenConsoleAndFile(t *testing.T) {
 		!strings.Contains(file, `"msg":"both"`) || strings.Contains(file, `"msg":"lost"`) {
 		t.Errorf("the console:\n%s\nthe file:\n%s", w.String(), file)
 	}
+}
+
+// stopped is a terminal whose output is stopped.
+type stopped struct{ entered, release chan struct{} }
+
+func (s stopped) Write(p []byte) (int, error) {
+	close(s.entered)
+	<-s.release
+	return len(p), nil
+}
+
+// Metrics have the number of lost records, so reading it does not wait for a console that blocks.
+func TestLostDoesNotWaitForConsole(t *testing.T) {
+	w := stopped{make(chan struct{}), make(chan struct{})}
+	l, err := Open(Options{Dir: t.TempDir(), Console: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var running sync.WaitGroup
+	running.Go(func() { slog.New(l.Handler()).Info("one") })
+	<-w.entered
+	read := make(chan struct{})
+	running.Go(func() {
+		defer close(read)
+		if lost := l.Lost(); len(lost) > 0 {
+			t.Errorf("lost %v", lost)
+		}
+	})
+	select {
+	case <-read:
+	case <-time.After(30 * time.Second):
+		t.Error("Lost waits for the console")
+	}
+	close(w.release)
+	running.Wait()
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -29,6 +30,8 @@ type file struct {
 	now       func() time.Time
 	open      func(path string) (writer, error)
 
+	total atomic.Int64 // lines lost since the log was opened; read without mu, which is held while out blocks
+
 	mu         sync.Mutex
 	out        writer
 	path       string
@@ -39,7 +42,6 @@ type file struct {
 	unseen     int64 // bytes that this process has written since it read the size
 	torn       bool  // the last line was written partially
 	lost       int64 // lines lost since failing was set
-	total      int64 // lines lost since the log was opened
 	failing    bool
 	closed     bool
 }
@@ -84,7 +86,7 @@ func (f *file) Write(line []byte) (int, error) {
 	}
 	if lost {
 		f.lost++
-		f.total++
+		f.total.Add(1)
 	}
 	switch {
 	case err == errClosed:

@@ -148,20 +148,17 @@ func newLog(h slog.Handler, f *file, c *console) *Log {
 }
 
 // Lost returns how many records could not be written since the log was opened, by where they are missing: "file" or
-// "console". Others are not in the map.
+// "console". Others are not in the map. Lost never blocks, even while a record can't be written, such as to a stopped
+// terminal.
 func (l *Log) Lost() map[string]int64 {
 	all := map[string]int64{}
-	l.console.mu.Lock()
-	if n := l.console.total; n > 0 {
+	if n := l.console.total.Load(); n > 0 {
 		all["console"] = n
 	}
-	l.console.mu.Unlock()
 	if l.file == nil {
 		return all
 	}
-	l.file.mu.Lock()
-	defer l.file.mu.Unlock()
-	if n := l.file.total; n > 0 {
+	if n := l.file.total.Load(); n > 0 {
 		all["file"] = n
 	}
 	return all

@@ -294,8 +294,8 @@ func TestOpeningTheFileOfADayIsRetried(t *testing.T) {
 		b.line("late")
 		b.at = b.at.Add(time.Second)
 	}
-	if b.total != 0 {
-		t.Errorf("%d lines are counted as lost", b.total)
+	if n := b.total.Load(); n != 0 {
+		t.Errorf("%d lines are counted as lost", n)
 	}
 	if n := strings.Count(b.console.String(), "\n"); n != 1 {
 		t.Errorf("the console: %s", b.console.String())

@@ -23,27 +23,27 @@ type Gauges struct{ app *af.App }
 // NewGauges returns the Gauges of an App.
 func NewGauges(app *af.App) *Gauges { return &Gauges{app} }
 
-// refused reports whether err is how App.System refuses to read: in a child process, and once the App shuts down. An
-// error of the store may have the same code, such as that of a missing index, and hides only the values of the system.
-func refused(err error) bool {
+// refused reports whether App.System has refused to read, with this code. Errors of the store have no outcome. They may
+// have the same code, such as that of a missing index, and hide only the values of the system.
+func refused(err error, code af.Code) bool {
 	e, ok := errors.AsType[*af.Error](err)
-	return ok && e.Code == af.ErrFailedPrecondition && e.Outcome == af.OutcomeNotSent
+	return ok && e.Code == code && e.Outcome == af.OutcomeNotSent
 }
 
 // waiting are the statuses of tasks that have not ended.
 var waiting = []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusRetrying}
 
 // Read calls record with each gauge, its value and the values of its attributes, which record must not keep. It calls
-// nothing while the App is not running, and in a child process, whose parent has the gauges. Values of the whole system
-// are those of [af.App.System]. If they can't be read, Read records only those of the App itself, and returns the error.
-// It waits at most 5 s.
+// nothing while the App is not running, and in a child process, whose parent has the gauges. Values of the whole
+// system are those of [af.App.System]; on a backend without tasks there are none. If they can't be read, Read records
+// only those of the App itself, and returns the error. It waits at most 5 s.
 func (g *Gauges) Read(ctx context.Context, record func(m Metric, value float64, values ...string)) error {
 	h := g.app.Health()
 	if h.State != "running" {
 		return nil
 	}
 	s, err := g.app.System(ctx)
-	if refused(err) {
+	if refused(err, af.ErrFailedPrecondition) { // in a child process, and once the App shuts down
 		return nil
 	}
 	modes := map[string]float64{} // several conditions may have one mode
@@ -66,7 +66,10 @@ func (g *Gauges) Read(ctx context.Context, record func(m Metric, value float64, 
 			record(table[workerUsed], float64(q.Used), valid(q.Queue))
 		}
 	}
-	if err != nil {
+	switch {
+	case refused(err, af.ErrUnimplemented): // the backend supports calls only
+		return nil
+	case err != nil:
 		return err
 	}
 	if s.Instances >= 0 {

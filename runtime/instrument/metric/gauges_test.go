@@ -124,10 +124,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// If the store is unavailable, what the App itself knows is recorded, and the store is not asked more often.
+// If the store fails, what the App itself knows is recorded, and the store is not asked more often.
 func TestGaugesWithoutStore(t *testing.T) {
+	for _, code := range []af.Code{af.ErrInternal, af.ErrFailedPrecondition, af.ErrUnimplemented} {
+		t.Run(string(code), func(t *testing.T) { testGaugesWithoutStore(t, code) })
+	}
+}
+
+func testGaugesWithoutStore(t *testing.T, code af.Code) {
 	bubble.Test(t, func(t *testing.T) {
-		b := &failing{Backend: memory.New()}
+		b := &failing{Backend: memory.New(), code: code}
 		app, err := af.Open(t.Context(), b, af.Logger(slog.New(slog.DiscardHandler)))
 		must(t, err)
 		must(t, app.Start(t.Context()))
@@ -137,7 +143,7 @@ func TestGaugesWithoutStore(t *testing.T) {
 		for i, again := range []bool{true, false, true} {
 			var names []string
 			err := g.Read(t.Context(), func(m metric.Metric, _ float64, _ ...string) { names = append(names, m.Name) })
-			if !errors.Is(err, af.ErrInternal) || !slices.Equal(names, []string{"af.settle.backlog"}) {
+			if !errors.Is(err, code) || !slices.Equal(names, []string{"af.settle.backlog"}) {
 				t.Errorf("read %d: %v with %q", i, err, names)
 			}
 			n := b.asked.Load()
@@ -153,11 +159,13 @@ func TestGaugesWithoutStore(t *testing.T) {
 // failing is a backend whose store can't list queues.
 type failing struct {
 	af.Backend
+	code  af.Code
 	asked atomic.Int64
 }
 
 type failingStore struct {
 	backend.Store
+	code  af.Code
 	asked *atomic.Int64
 }
 
@@ -165,7 +173,7 @@ type failingStore struct {
 func (f *failing) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := f.Backend.Open(ctx, env)
 	if err == nil {
-		ports.Store = failingStore{ports.Store, &f.asked}
+		ports.Store = failingStore{ports.Store, f.code, &f.asked}
 	}
 	return ports, err
 }
@@ -173,5 +181,32 @@ func (f *failing) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 // Queues implements a store.
 func (s failingStore) Queues(context.Context) ([]backend.QueueCounts, error) {
 	s.asked.Add(1)
-	return nil, backend.ErrInternal
+	return nil, s.code
+}
+
+// callsOnly is a backend without tasks.
+type callsOnly struct{ af.Backend }
+
+// Open implements a backend.
+func (b callsOnly) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := b.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store, ports.Docs, ports.Transport = nil, nil, nil
+	}
+	return ports, err
+}
+
+// On a backend without tasks there are no gauges of queues, which is no error.
+func TestGaugesWithoutTasks(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		app, err := af.Open(t.Context(), callsOnly{memory.New()}, af.Logger(slog.New(slog.DiscardHandler)))
+		must(t, err)
+		must(t, app.Start(t.Context()))
+		defer func() { must(t, app.Shutdown(t.Context())) }()
+		for name := range read(t, metric.NewGauges(app)) {
+			if strings.HasPrefix(name, "af.queue.") {
+				t.Errorf("there is %s", name)
+			}
+		}
+	})
 }

@@ -47,6 +47,9 @@ type Series func(ctx context.Context, value float64)
 // is "" is absent. A Recorder calls it once for each series, for several metrics concurrently.
 type Sink func(m Metric, values []string) Series
 
+// maxOther is the number of series of Other: by codes, statuses or outcomes.
+const maxOther = 200
+
 // most is the number of attributes that a metric has at most.
 const most = 4
 
@@ -214,9 +217,9 @@ func ServerError(c backend.Code) bool {
 	return false
 }
 
-// record records a value of a metric.
+// record records a value of a metric. A negative one is a mistake of another program, and would break exporters.
 func (r *Recorder) record(ctx context.Context, metric int, value float64, l labels) {
-	r.find(metric, l)(ctx, value)
+	r.find(metric, l)(ctx, max(value, 0))
 }
 
 // find returns the series of a metric with these labels. Those of a call are the system, the service, the method and
@@ -253,9 +256,9 @@ func (r *Recorder) add(metric int, key, named labels) Series {
 	if s := f.series[key]; s != nil {
 		return s
 	}
-	if len(f.series) >= MaxSeries {
+	if n := len(f.series); n >= MaxSeries {
 		for i, name := range m.Attributes {
-			if unbounded(name) {
+			if unbounded(name) || n >= MaxSeries+maxOther { // foreign documents have many statuses or reasons
 				named[i] = Other
 			}
 		}

@@ -102,7 +102,7 @@ var table = []Metric{
 		"Duration of calls that this App handles"},
 
 	taskSubmitted: {"af.task.submitted", Counter, "{task}", []string{"queue"}, nil,
-		"Tasks stored by this App"},
+		"Tasks stored by this App, without submissions that found an existing task"},
 	taskWait: {"af.task.wait", Histogram, "s", []string{"queue"}, taskSeconds,
 		"Time from when a task was due until an attempt of it began"},
 	taskRun: {"af.task.run", Histogram, "s", []string{"queue", "outcome"}, taskSeconds,

@@ -263,3 +263,28 @@ func TestEmptyAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// stuck blocks when something is down.
+type stuck struct {
+	instrument.NoInstrument
+	release chan struct{}
+}
+
+func (s stuck) Observe(instrument.Event) { <-s.release }
+
+// An instrument that blocks does not keep an App from shutting down.
+func TestCloseDoesNotWaitForStuckInstrument(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s := stuck{release: make(chan struct{})}
+		defer close(s.release)
+		set := newSet(s)
+		set.Watch(func() []backend.Condition { return []backend.Condition{{Name: "db", Mode: "db-down"}} },
+			func() map[string]int64 { return nil })
+		synctest.Wait()
+		begun := time.Now()
+		set.Close()
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("closing took %v", took)
+		}
+	})
+}

@@ -11,41 +11,53 @@ import (
 const HeaderTrace = "traceparent"
 
 // Join returns the metadata of a task or message: what it inherits, what the instruments inject and what the program
-// has set itself, own. Later ones replace earlier ones. If that is not valid metadata, Join leaves out what the
-// instruments inject. The result may be own or inherited. trace is the traceparent of the current span, or "". Tasks and
-// messages have it anyway, so metadata doesn't repeat it: most have no other, and are cheaper to store and to read
-// without. A nil Set injects nothing.
+// has set itself, own. Later ones replace earlier ones. If that exceeds the limits of metadata, Join leaves out what
+// the instruments inject, and what is inherited under these names, since that is of another span. The result may be
+// own or inherited. trace is the traceparent of the current span, or "". Tasks and messages have it anyway, so
+// metadata doesn't repeat it: most have no other, and are cheaper to store and to read without. A nil Set injects
+// nothing.
 func (s *Set) Join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
-	metadata, trace = s.join(ctx, inherited, own)
-	if trace == "" || metadata[HeaderTrace] != trace {
-		return metadata, trace
-	}
-	if len(metadata) == 1 {
-		return nil, trace
-	}
-	metadata = maps.Clone(metadata) // it may be the program's, or inherited
-	delete(metadata, HeaderTrace)
-	return metadata, trace
-}
-
-// join is Join with the traceparent.
-func (s *Set) join(ctx context.Context, inherited, own map[string]string) (metadata map[string]string, trace string) {
 	injected := s.inject(ctx)
 	trace = s.traceOf(ctx, injected)
+	return s.join(inherited, injected, own, trace), trace
+}
+
+// join is Join of what was injected. A traceparent equal to trace, which may be "", is left out.
+func (s *Set) join(inherited, injected, own map[string]string, trace string) map[string]string {
+	plain := inherited
 	if len(injected) > 0 {
 		all := merge(inherited, injected, own)
-		if backend.ValidateMetadata(all) == nil {
-			return all, trace
+		if trace != "" && all[HeaderTrace] == trace {
+			delete(all, HeaderTrace) // merge has made the map
 		}
-		s.leftOut("metadata")
+		switch {
+		case len(all) == 0:
+			return nil
+		case backend.ValidateMetadata(all) == nil:
+			return all
+		}
+		plain = maps.Clone(inherited)
+		for name := range injected {
+			delete(plain, name)
+		}
 	}
 	switch {
-	case len(inherited) == 0:
-		return own, trace
-	case len(own) == 0:
-		return inherited, trace
+	case len(plain) == 0:
+		plain = own
+	case len(own) > 0:
+		plain = merge(plain, nil, own)
 	}
-	return merge(inherited, nil, own), trace
+	if trace != "" && plain[HeaderTrace] == trace {
+		if len(plain) == 1 {
+			return nil
+		}
+		plain = maps.Clone(plain) // it may be the program's, or inherited
+		delete(plain, HeaderTrace)
+	}
+	if len(injected) > 0 && backend.ValidateMetadata(plain) == nil { // otherwise the program's own is at fault
+		s.leftOut("metadata")
+	}
+	return plain
 }
 
 // Headers returns the headers of a call: what the instruments inject, the traceparent of the caller, if it has one, and
@@ -122,8 +134,7 @@ func (s *Set) leftOut(what string) {
 // Carrier returns what the instruments inject, within the limits of metadata, for a child process. A nil Set injects
 // nothing.
 func (s *Set) Carrier(ctx context.Context) map[string]string {
-	metadata, _ := s.join(ctx, nil, nil)
-	return metadata
+	return s.join(nil, s.inject(ctx), nil, "")
 }
 
 // inject returns what all instruments inject; of a name that several of them inject, the value of the first one. The
@@ -162,9 +173,10 @@ func (s *Set) Extract(ctx context.Context, metadata map[string]string) context.C
 	return ctx
 }
 
-// Traced returns metadata with the traceparent of the sender, trace, unless it has one. The result may be metadata.
+// Traced returns metadata with the traceparent of the sender, trace, unless it has one or trace is malformed. The
+// result may be metadata.
 func Traced(metadata map[string]string, trace string) map[string]string {
-	if trace == "" || metadata[HeaderTrace] != "" {
+	if !ValidTrace(trace) || metadata[HeaderTrace] != "" {
 		return metadata
 	}
 	all := make(map[string]string, len(metadata)+1)

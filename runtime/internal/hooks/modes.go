@@ -14,12 +14,15 @@ import (
 // modesEvery is the interval in which conditions and lost log records are compared.
 const modesEvery = time.Second
 
+// closeWithin is how long Close waits for an instrument.
+const closeWithin = time.Second
+
 // modes observes the degraded modes of an App.
 type modes struct {
-	mu      sync.Mutex
-	end     context.CancelFunc // nil before Watch
-	closed  bool
-	running sync.WaitGroup
+	mu     sync.Mutex
+	end    context.CancelFunc // nil before Watch
+	ended  chan struct{}      // closed when the goroutine has ended
+	closed bool
 
 	// Only the goroutine uses these.
 	down map[string]mode  // by the name of the condition
@@ -44,8 +47,10 @@ func (s *Set) Watch(conditions func() []backend.Condition, lost func() map[strin
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.modes.end, s.modes.down, s.modes.lost = cancel, map[string]mode{}, map[string]int64{}
-	s.modes.running.Go(func() {
+	ended := make(chan struct{})
+	s.modes.end, s.modes.ended, s.modes.down, s.modes.lost = cancel, ended, map[string]mode{}, map[string]int64{}
+	go func() {
+		defer close(ended)
 		tick := time.NewTicker(modesEvery)
 		defer tick.Stop()
 		for {
@@ -58,21 +63,28 @@ func (s *Set) Watch(conditions func() []backend.Condition, lost func() map[strin
 				return
 			}
 		}
-	})
+	}()
 }
 
-// Close ends what Watch has begun. A nil Set does nothing.
+// Close ends what Watch has begun. It waits for that, but no longer than a second, so that an instrument that blocks
+// does not prevent the App from shutting down. A nil Set does nothing.
 func (s *Set) Close() {
 	if s == nil {
 		return
 	}
 	s.modes.mu.Lock()
 	s.modes.closed = true
-	if s.modes.end != nil {
-		s.modes.end()
-	}
+	end, ended := s.modes.end, s.modes.ended
 	s.modes.mu.Unlock()
-	s.modes.running.Wait()
+	if end == nil {
+		return
+	}
+	end()
+	select {
+	case <-ended:
+	case <-time.After(closeWithin):
+		s.log.Warn("an instrument blocks in Observe; the shutdown does not wait for it")
+	}
 }
 
 // compareLost observes the log records that were lost since the last call. An instrument that logs can't make this a

@@ -9,7 +9,7 @@ const (
 	traceLength        = 55
 )
 
-// ValidTrace reports whether a string is a W3C traceparent.
+// ValidTrace reports whether a string is a W3C traceparent. Ids of zeros and the version ff are invalid.
 func ValidTrace(s string) bool {
 	if len(s) != traceLength || s[traceFrom-1] != '-' || s[traceTo] != '-' || s[spanTo] != '-' {
 		return false
@@ -20,8 +20,10 @@ func ValidTrace(s string) bool {
 			return false
 		}
 	}
-	return true
+	return s[:traceFrom-1] != "ff" && !zero(TraceID(s)) && !zero(SpanID(s))
 }
+
+func zero(id string) bool { return strings.Trim(id, "0") == "" }
 
 // Sampled reports whether the span of a valid traceparent is sampled, so that it can be found later. It is false of "".
 func Sampled(traceparent string) bool {
