@@ -60,14 +60,15 @@ func TestOneTraceInCollector(t *testing.T) {
 	}
 
 	web.publish("lost", "")
-	worker.within("a failed attempt, a fire and the end of the task", func() (all bool) {
+	worker.within("a failed attempt, a fire, the end of the task and queues", func() (all bool) {
 		c.read(func() {
 			failed := slices.IndexFunc(c.spans, func(s span) bool {
 				return s.GetName() == "process publish" && s.GetStatus().GetCode() == trace.Status_STATUS_CODE_ERROR &&
 					text(s.GetAttributes(), "error.type") == "not_found"
 			})
 			fired := slices.IndexFunc(c.spans, func(s span) bool { return s.GetName() == "fire tidy" })
-			all = failed >= 0 && fired >= 0 && c.metrics["af.job.fires"] != nil && ended(c.metrics["af.task.ended"])
+			all = failed >= 0 && fired >= 0 && c.metrics["af.job.fires"] != nil && ended(c.metrics["af.task.ended"]) &&
+				c.metrics["af.queue.tasks"] != nil // read every 15 s, for the first time maybe before there is a worker
 		})
 		return all
 	})
