@@ -60,6 +60,9 @@ func startPrometheus(t *testing.T, config string) *server {
 			_ = cmd.Wait() // it is killed
 		}()
 		t.Cleanup(func() {
+			if t.Failed() {
+				s.logTargets(t)
+			}
 			_ = cmd.Process.Kill() // it may have ended
 			<-s.gone
 			if t.Failed() {
@@ -72,6 +75,21 @@ func startPrometheus(t *testing.T, config string) *server {
 	}
 	t.Fatal("Prometheus does not start")
 	return nil
+}
+
+// logTargets logs how the last scrapes have ended.
+func (s *server) logTargets(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // that of the test has ended
+	defer cancel()
+	var answer struct {
+		ActiveTargets []struct {
+			ScrapeURL, Health, LastError string
+			LastScrapeDuration           float64
+		}
+	}
+	err := s.get(ctx, "targets", nil, &answer)
+	t.Logf("targets: %+v %v", answer.ActiveTargets, err)
 }
 
 // ready waits until Prometheus answers. It reports false if the process has ended.

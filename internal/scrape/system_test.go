@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,28 +94,37 @@ func runVictim(file string) error {
 	return err
 }
 
-func quiet() af.AppOption { return af.Logger(slog.New(slog.DiscardHandler)) }
+func quiet() af.AppOption { return af.Logger(quietLog()) }
 
-// losing is a handler that loses all records.
-type losing struct{}
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func (losing) Enabled(context.Context, slog.Level) bool  { return true }
-func (losing) Handle(context.Context, slog.Record) error { return errors.New("the disk is full") }
-func (l losing) WithAttrs([]slog.Attr) slog.Handler      { return l }
-func (l losing) WithGroup(string) slog.Handler           { return l }
+// losing is a handler that returns an error for each record. The test prints the records if it fails.
+type losing struct{ slog.Handler }
 
-// startSystem starts an App that does all that metrics tell of, until the test ends, and returns its metrics as a
-// program serves them: calls, tasks that succeed, fail, crash and are abandoned, jobs and raw messages.
-func startSystem(t *testing.T) *httptest.Server {
+func (l losing) Handle(ctx context.Context, r slog.Record) error {
+	return errors.Join(l.Handler.Handle(ctx, r), errors.New("the disk is full"))
+}
+
+func (l losing) WithAttrs(attrs []slog.Attr) slog.Handler { return losing{l.Handler.WithAttrs(attrs)} }
+func (l losing) WithGroup(name string) slog.Handler       { return losing{l.Handler.WithGroup(name)} }
+
+// startSystem starts an App that does all that metrics tell of, until the test ends, and returns where it serves its
+// metrics with package metrics: calls, tasks that succeed, fail, crash and are abandoned, jobs and raw messages.
+func startSystem(t *testing.T) []string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "af.db")
 	killed := testkit.Start(t, "victim", "SCRAPE_FILE="+file)
 	killed.Says(t, "running")
 
 	ctx, cancel := context.WithCancel(context.Background())
-	observed := metrics.New()
-	app, err := af.Open(ctx, embedded.File(file), af.Instrument(observed), af.Logger(slog.New(losing{})),
-		af.DrainTimeout(time.Second))
+	observed, log := metrics.New(), &buffer{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the system: %s", log)
+		}
+	})
+	app, err := af.Open(ctx, embedded.File(file), af.Instrument(observed),
+		af.Logger(slog.New(losing{slog.NewTextHandler(log, nil)})), af.DrainTimeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +183,7 @@ func startSystem(t *testing.T) *httptest.Server {
 	mux.Handle("/metrics", metrics.Handler(app))
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
-	return s
+	return []string{strings.TrimPrefix(s.URL, "http://")}
 }
 
 // receive handles raw messages: some fail at first, some are given up.

@@ -1,11 +1,11 @@
-// Command examples is a small program with OpenTelemetry: an HTTP front end, and the service, workers and job of
-// package gallery. Package telemetry switches OpenTelemetry on by the standard environment variables:
+// Command examples is a small program with OpenTelemetry: an HTTP front end, and the service, workers, job and raw
+// messages of package gallery. Package telemetry switches OpenTelemetry on by the standard environment variables:
 //
 //	OTEL_TRACES_EXPORTER=console go run .
 //	curl -X POST 127.0.0.1:8080/albums/spring
 //
-// One trace leads from the request to the last photo and to Publish.SubtasksDone. Processes that share the file share
-// the work, and the trace:
+// One trace leads from the request to the last photo, to Publish.SubtasksDone and to the message that it sends. The
+// albums "lost" and "broken" show what failures look like. Processes that share the file share the work, and the trace:
 //
 //	go run . -listen=                # only works
 //	go run . -work=false             # only answers requests
@@ -80,6 +80,7 @@ func run(ctx context.Context, open opener, listen string, work bool) error {
 // An opener opens the App with options.
 type opener func(options ...af.AppOption) (*af.App, error)
 
+// serve runs the App until ctx is done, and then drains it.
 func serve(ctx context.Context, open opener, listen string, work bool) error {
 	observed, err := afotel.New()
 	if err != nil {
@@ -97,14 +98,33 @@ func serve(ctx context.Context, open opener, listen string, work bool) error {
 	if work {
 		gallery.Register(app)
 	}
-	if listen == "" {
-		return app.Run(ctx)
-	}
 	if err := app.Start(ctx); err != nil {
 		return errors.Join(err, app.Shutdown(context.WithoutCancel(ctx)))
 	}
-	err = answer(ctx, listen, routes(app))
-	return errors.Join(err, app.Shutdown(context.WithoutCancel(ctx)))
+	received := func() error { return nil }
+	if work {
+		ctx, received = receive(ctx, app)
+	}
+	if listen == "" {
+		<-ctx.Done()
+	} else {
+		err = answer(ctx, listen, routes(app))
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 25*time.Second)
+	defer cancel()
+	return errors.Join(err, app.Shutdown(drain), received())
+}
+
+// receive receives raw messages until the App is shut down. wait waits for the end and returns why receiving has failed;
+// then the returned context ends, too.
+func receive(ctx context.Context, app *af.App) (_ context.Context, wait func() error) {
+	running, end := context.WithCancel(ctx)
+	received := make(chan error, 1)
+	go func() {
+		defer end()
+		received <- gallery.Index(context.WithoutCancel(ctx), app)
+	}()
+	return running, func() error { return <-received }
 }
 
 // routes returns the HTTP front end. Each request has a span, under which its task is submitted.

@@ -24,8 +24,8 @@ const (
 	spanID  = "b7ad6b7169203331"
 )
 
-// The front end and a worker are two processes. One trace leads from the client's request to SubtasksDone, and the
-// collector gets the metrics of both.
+// The front end and a worker are two processes. One trace leads from the client's request to SubtasksDone and to the
+// message that it sends, and the collector gets the metrics of both.
 func TestOneTraceInCollector(t *testing.T) {
 	c, dir := newCollector(t), t.TempDir()
 	env := func(service string) []string {
@@ -41,11 +41,13 @@ func TestOneTraceInCollector(t *testing.T) {
 		processed = submitted + " > process publish(work consumer)"
 		called    = processed + " > photos/List(work client)"
 		resized   = processed + " > submit resize(work client)"
+		sent      = processed + " > send published(work producer)"
 	)
 	want := []string{"POST /albums/{name}(web server)", submitted,
 		processed, processed, // Run and SubtasksDone
 		called, called + " > photos/List(work server)",
 		resized, resized + " > process resize(work consumer)", resized + " > process resize(work consumer)",
+		sent, sent + " > process published(work consumer)",
 	}
 	slices.Sort(want)
 	var got []string
@@ -58,14 +60,15 @@ func TestOneTraceInCollector(t *testing.T) {
 	}
 
 	web.publish("lost", "")
-	worker.within("a failed attempt, a fire and the end of the task", func() (all bool) {
+	worker.within("a failed attempt, a fire, the end of the task and queues", func() (all bool) {
 		c.read(func() {
 			failed := slices.IndexFunc(c.spans, func(s span) bool {
 				return s.GetName() == "process publish" && s.GetStatus().GetCode() == trace.Status_STATUS_CODE_ERROR &&
 					text(s.GetAttributes(), "error.type") == "not_found"
 			})
 			fired := slices.IndexFunc(c.spans, func(s span) bool { return s.GetName() == "fire tidy" })
-			all = failed >= 0 && fired >= 0 && c.metrics["af.job.fires"] != nil && ended(c.metrics["af.task.ended"])
+			all = failed >= 0 && fired >= 0 && c.metrics["af.job.fires"] != nil && ended(c.metrics["af.task.ended"]) &&
+				c.metrics["af.queue.tasks"] != nil // read every 15 s, for the first time maybe before there is a worker
 		})
 		return all
 	})
@@ -101,6 +104,7 @@ func (c *collector) checkMetrics(t *testing.T) {
 		"rpc.client.call.duration", "rpc.server.call.duration", "af.task.submitted", "af.task.wait", "af.task.run",
 		"af.task.total", "af.task.attempts", "af.task.ended", "af.claim.duration", "af.settle.duration", "af.job.fires",
 		"af.queue.tasks", "af.queue.oldest", "af.worker.slots", "af.instances", "af.backend.up",
+		"messaging.client.operation.duration", "messaging.process.duration", "af.message.attempts",
 	} {
 		if c.metrics[name] == nil {
 			t.Errorf("the collector has no %s", name)

@@ -15,7 +15,8 @@ import (
 	"github.com/afgen/afgen/runtime/instrument/metric"
 )
 
-// OpenTelemetry's exporter translates the names, attributes and kinds of the whole table as metric.Prometheus does.
+// OpenTelemetry's exporter translates the names, attributes and kinds of the whole table as metric.Prometheus does. That
+// of the collector in deploy/compose translates by the same rules.
 func TestWholeTableInPrometheus(t *testing.T) {
 	registry := client.NewRegistry()
 	exporter, err := prometheus.New(prometheus.WithRegisterer(registry), prometheus.WithoutScopeInfo())

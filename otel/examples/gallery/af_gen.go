@@ -25,7 +25,7 @@ var (
 //
 // Photos knows the photos of albums.
 type PhotosAPI interface {
-	// List returns the names of an album's photos.
+	// List returns the names of an album's photos. There is no album lost, and the album broken can't be read.
 	List(_ context.Context, album string) ([]string, error)
 }
 
@@ -42,7 +42,7 @@ func NewPhotosClient(c af.Caller, opts ...af.CallOption) *PhotosClient {
 	return &PhotosClient{af.NewClient(c, opts...)}
 }
 
-// List returns the names of an album's photos.
+// List returns the names of an album's photos. There is no album lost, and the album broken can't be read.
 func (c *PhotosClient) List(ctx context.Context, album string) ([]string, error) {
 	r, err := afPhotosList.Call(ctx, c.client, afPhotosListArgs{album})
 	return r.Result, err
@@ -69,7 +69,8 @@ var afPhotosList = af.Method[afPhotosListArgs, afPhotosListReply]{
 	Timeout:     5 * time.Second,
 	Idempotent:  true,
 	Fingerprint: "353d6adbff4b",
-	Doc:         "List returns the names of an album's photos.",
+	Doc: "List returns the names of an album's photos. There is no album lost, and the album broken " +
+		"can't be read.",
 }
 
 type afPhotosListArgs struct {

@@ -1,5 +1,5 @@
 // Package gallery publishes albums: a service that knows their photos, a task for each album with a subtask for each
-// photo, and a job. It knows nothing of OpenTelemetry.
+// photo, a raw message about each published album, and a job. It knows nothing of OpenTelemetry.
 package gallery
 
 import (
@@ -15,12 +15,15 @@ import (
 //af:rpc timeout=5s
 type Photos struct{}
 
-// List returns the names of an album's photos.
+// List returns the names of an album's photos. There is no album lost, and the album broken can't be read.
 //
 //af:method idempotent
 func (*Photos) List(_ context.Context, album string) ([]string, error) {
-	if album == "lost" {
+	switch album {
+	case "lost":
 		return nil, af.Errorf(af.ErrNotFound, "no album %q", album)
+	case "broken":
+		return nil, af.Errorf(af.ErrDataLoss, "the list of album %q is damaged", album)
 	}
 	return []string{album + "/1.jpg", album + "/2.jpg"}, nil
 }
@@ -31,6 +34,7 @@ func (*Photos) List(_ context.Context, album string) ([]string, error) {
 type Publish struct {
 	Photos PhotosAPI
 	Resize *ResizeQueue
+	Send   func(ctx context.Context, queue string, v any) error // sends raw messages
 }
 
 // Run has all photos of an album resized.
@@ -47,8 +51,31 @@ func (p *Publish) Run(ctx context.Context, album string) error {
 
 // SubtasksDone runs once, when all photos have been resized or have failed.
 func (p *Publish) SubtasksDone(ctx context.Context, album string, s af.Subtasks) error {
+	if err := p.Send(ctx, PublishedQueue, Published{album, s.Succeeded}); err != nil {
+		return err
+	}
 	af.LoggerFrom(ctx).Info("published", "album", album, "photos", s.Succeeded, "failed", s.Failed)
 	return nil
+}
+
+// PublishedQueue is the queue of raw messages of type [Published]. Programs without afgen can send and receive them, too.
+const PublishedQueue = "published"
+
+// A Published tells that an album is published.
+type Published struct {
+	Album  string `json:"album"`
+	Photos int    `json:"photos"`
+}
+
+// Index receives messages about published albums until the App is shut down.
+func Index(ctx context.Context, app *af.App) error {
+	return af.ReceiveAs(ctx, app, PublishedQueue, func(ctx context.Context, m Published) error {
+		if m.Album == "" {
+			return af.Permanent(af.Errorf(af.ErrInvalidArgument, "the message names no album"))
+		}
+		af.LoggerFrom(ctx).Info("indexed", "album", m.Album, "photos", m.Photos)
+		return nil
+	})
 }
 
 // Resize resizes photos.
@@ -77,7 +104,7 @@ func (*Tidy) Run(context.Context, Sweep) error { return nil }
 // Register registers the service, the workers and the job.
 func Register(app *af.App) {
 	RegisterPhotos(app, &Photos{})
-	RegisterPublish(app, &Publish{Photos: NewPhotosClient(app), Resize: NewResizeQueue(app)})
+	RegisterPublish(app, &Publish{Photos: NewPhotosClient(app), Resize: NewResizeQueue(app), Send: app.Send})
 	RegisterResize(app, &Resize{})
 	RegisterTidy(app, &Tidy{})
 }
