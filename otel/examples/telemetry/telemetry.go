@@ -44,6 +44,9 @@ func Setup(ctx context.Context, service string) (shutdown func(context.Context),
 		return func(context.Context) {}, nil
 	}
 	otel.SetErrorHandler(&firstError{})
+	if af.IsChildProcess() { // one for each task: its parent logs that the collector is down
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+	}
 	otel.SetTextMapPropagator(autoprop.NewTextMapPropagator())
 	var closers []func(context.Context) error
 	shutdown = func(ctx context.Context) { closeAll(ctx, closers) }
