@@ -90,7 +90,7 @@ func TestQueriesFindTheSeriesOfARunningSystem(t *testing.T) {
 		}
 	}
 	t.Logf("%d queries, %d selectors", len(expressions), checked)
-	alert(t, p, "AfgenInstancesExpired", "1 instances died")
+	alert(t, p, "AfgenInstancesExpired", "Instances that died: 1")
 	alert(t, p, "AfgenJobSkipped", "Job tidy skipped due times: missed")
 }
 
