@@ -14,7 +14,9 @@ import (
 // Collector collects the metrics of an App, for a registry that has other metrics, too. [Handler] documents what it
 // collects, and when. A registry refuses it with an error if the App was opened without an [Instrument], or if another
 // App uses the same one.
-func Collector(app *af.App) prometheus.Collector {
+func Collector(app *af.App) prometheus.Collector { return newCollector(app) }
+
+func newCollector(app *af.App) *collector {
 	c := &collector{app: app, reader: metric.NewGauges(app), gauges: map[string]*prometheus.Desc{}}
 	for _, m := range metric.All() {
 		if m.Kind == metric.Gauge {

@@ -122,7 +122,12 @@ const maxScrapes = 10
 // of the Go runtime: for these, register a [Collector] in a registry that has them.
 func Handler(app *af.App) http.Handler {
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(Collector(app)); err != nil {
+	c := newCollector(app)
+	err := c.err // the registry would return it inside of a text about an invalid descriptor
+	if err == nil {
+		err = registry.Register(c)
+	}
+	if err != nil {
 		app.Logger().Error("the metrics of this app can't be served", "error", err)
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)

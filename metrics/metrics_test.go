@@ -171,7 +171,8 @@ func TestMisuseIsRefused(t *testing.T) {
 		"af.Instrument(metrics.New())": open(t, memory.New()),
 		"call metrics.New for each":    open(t, memory.New(), af.Instrument(shared)),
 	} {
-		if status, body := request(t, metrics.Handler(app), ""); status != 500 || !strings.Contains(body, want) {
+		status, body := request(t, metrics.Handler(app), "")
+		if status != 500 || !strings.HasPrefix(body, "failed_precondition: ") || !strings.Contains(body, want) {
 			t.Errorf("status %d: %s, want %s", status, body, want)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/instrument"
 	"github.com/afgen/afgen/runtime/instrument/metric"
 )
@@ -38,6 +39,19 @@ func TestMetricsAreThoseOfTheTable(t *testing.T) {
 			t.Error("a gauge has values after stop")
 		}
 	})
+}
+
+// An App that was opened without the instrument would have gauges, and neither spans nor counters.
+func TestWatchNeedsTheInstrument(t *testing.T) {
+	f := observe(t)
+	for _, options := range [][]af.AppOption{{quiet()}, {quiet(), af.Instrument(af.NoInstrument{}, observe(t).Instrument)}} {
+		app, err := af.Open(t.Context(), memory.New(), options...)
+		f.must(err)
+		if stop, err := f.Watch(app); stop != nil || af.CodeOf(err) != af.ErrFailedPrecondition {
+			t.Errorf("Watch returns %v", err)
+		}
+		f.must(app.Shutdown(t.Context()))
+	}
 }
 
 // activity submits n tasks that succeed and n that fail, waits for them, and makes 2n calls. It also observes what is

@@ -168,7 +168,17 @@ func New(options ...Option) (*Instrument, error) {
 //
 // If a process has several Apps, watch one of them, or give each a MeterProvider of its own. Otherwise the values of
 // one replace those of the other.
-func (i *Instrument) Watch(app *af.App) (stop func(), err error) { return i.gauges.watch(app) }
+//
+// Watch fails with ErrFailedPrecondition if the App was opened without this instrument.
+func (i *Instrument) Watch(app *af.App) (stop func(), err error) {
+	for _, other := range app.Instruments() {
+		if other == i {
+			return i.gauges.watch(app)
+		}
+	}
+	return nil, af.Errorf(af.ErrFailedPrecondition,
+		"the app is not observed by this instrument: open it with the option af.Instrument(observed)")
+}
 
 // Inject implements [af.Instrumentation].
 func (i *Instrument) Inject(ctx context.Context) map[string]string {

@@ -76,7 +76,7 @@
 //     [WorkerOption]. Retries is a [RetriesOption]. [ConfigureWorker] sets them for an App. [RegisterWorker] describes
 //     the method with which a worker chooses its own delays.
 //   - [Lease], [MaxCrashes] and [WrongVersionAfter] determine when a task runs again and when it fails. [ChildMemory]
-//     and [ChildGrace] limit child processes.
+//     and [ChildGrace] limit child processes. [IsChildProcess] tells main that it is one.
 //
 // Wait and read:
 //

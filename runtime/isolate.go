@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/hooks"
 	"github.com/afgen/afgen/runtime/internal/interrupt"
@@ -41,6 +42,11 @@ func ChildGrace(d time.Duration) AppOption {
 func InProcess() AppOption {
 	return func(s *settings) { s.child.off = true }
 }
+
+// IsChildProcess reports whether another process of this program started this one, to run a task of a worker with
+// isolation=process or the jobs of an executor. Its main must not listen on ports that the parent has. It may be called
+// before [Open].
+func IsChildProcess() bool { return child.Self() != nil }
 
 type childSettings struct {
 	memory int64

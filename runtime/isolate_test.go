@@ -129,7 +129,7 @@ func TestInProcessStartsNoChild(t *testing.T) {
 func TestTaskFromInChild(t *testing.T) {
 	app, q := isolate(t, nil)
 	got, err := do(t, q, action{Do: "know"}, af.Timeout(time.Minute))
-	if want := "iso 1 1 " + app.Instance().ID + " true true"; err != nil || got.Text != want {
+	if want := "iso 1 1 " + app.Instance().ID + " true true true"; err != nil || got.Text != want || af.IsChildProcess() {
 		t.Errorf("got %q, %v; want %q", got.Text, err, want)
 	}
 }

@@ -155,8 +155,8 @@ func (w *isolated) Run(ctx context.Context, d action) (report, error) {
 		return me, nil
 	case "know":
 		deadline, has := ctx.Deadline()
-		me.Text = fmt.Sprintf("%s %d %d %s %v %v", r.Queue, r.Attempt, r.Fence, af.InstanceFrom(ctx).ID,
-			has && time.Until(deadline) < time.Minute, w.app.Instance() == af.InstanceFrom(ctx))
+		me.Text = fmt.Sprintf("%s %d %d %s %v %v %v", r.Queue, r.Attempt, r.Fence, af.InstanceFrom(ctx).ID,
+			has && time.Until(deadline) < time.Minute, w.app.Instance() == af.InstanceFrom(ctx), af.IsChildProcess())
 		return me, nil
 	case "log":
 		log := af.LoggerFrom(ctx).With("a", 1).WithGroup("g").With("took", time.Second)

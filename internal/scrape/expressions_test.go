@@ -73,7 +73,8 @@ func scalers(t *testing.T) []expression {
 	if m == nil {
 		t.Fatalf("%s has no query", file)
 	}
-	return []expression{{file, strings.ReplaceAll(m[1], `"convert"`, `"`+resize.Name+`"`), true}}
+	here := strings.NewReplacer(`"convert"`, `"`+resize.Name+`"`, `namespace="shop", `, "", `namespace="shop"`, "")
+	return []expression{{file, here.Replace(m[1]), true}}
 }
 
 // documented returns the queries of docs/metrics.md. Those that compare have no result while all is well.

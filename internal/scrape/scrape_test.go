@@ -48,8 +48,8 @@ type source struct {
 
 // Names and labels are the same with and without OpenTelemetry, so each query fits both.
 var sources = []source{
-	{name: "metrics", start: startSystem, died: "1 instances died"},
-	{name: "otel", start: startGallery, died: " instances died", absent: map[string]string{
+	{name: "metrics", start: startSystem, died: "Instances that died: 1"},
+	{name: "otel", start: startGallery, died: "Instances that died: ", absent: map[string]string{
 		"af_task_abandoned_total": "the handlers of an example return when their contexts end",
 	}},
 }

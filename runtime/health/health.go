@@ -1,7 +1,7 @@
 // Package health serves an App's health over HTTP, for the probes of Kubernetes and similar supervisors. It is a
 // separate package so that other programs don't link net/http.
 //
-//	http.ListenAndServe("127.0.0.1:8081", health.Handler(app))
+//	mux.Handle("/", health.Handler(app))
 //
 // There are three endpoints:
 //

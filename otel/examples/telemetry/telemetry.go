@@ -31,6 +31,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	af "github.com/afgen/afgen/runtime"
 )
 
 // Setup sets the global providers and the global propagator of OpenTelemetry. Call it before afotel.New. service is the
@@ -42,6 +44,9 @@ func Setup(ctx context.Context, service string) (shutdown func(context.Context),
 		return func(context.Context) {}, nil
 	}
 	otel.SetErrorHandler(&firstError{})
+	if af.IsChildProcess() { // one for each task: its parent logs that the collector is down
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {}))
+	}
 	otel.SetTextMapPropagator(autoprop.NewTextMapPropagator())
 	var closers []func(context.Context) error
 	shutdown = func(ctx context.Context) { closeAll(ctx, closers) }
@@ -66,7 +71,7 @@ func Setup(ctx context.Context, service string) (shutdown func(context.Context),
 			closers = append(closers, tracers.Shutdown)
 		}
 	}
-	if wanted("METRICS") {
+	if wanted("METRICS") && !scrapedChild() {
 		reader, err := autoexport.NewMetricReader(ctx)
 		if err != nil {
 			return shutdown, invalid("OTEL_METRICS_EXPORTER", err)
@@ -95,6 +100,12 @@ func wanted(signal string) bool {
 		}
 	}
 	return false
+}
+
+// scrapedChild reports whether this is a child process of isolation=process whose metrics Prometheus would scrape. Its
+// parent listens on the port, and has the metrics of its attempts.
+func scrapedChild() bool {
+	return af.IsChildProcess() && strings.EqualFold(os.Getenv("OTEL_METRICS_EXPORTER"), "prometheus")
 }
 
 // describe returns the attributes of all spans and metrics of this process. Without an id of its own, its metrics would
