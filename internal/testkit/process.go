@@ -153,7 +153,7 @@ func (p *Process) Kill() {
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
-	more chan struct{} // closed by the next Write; nil if nobody waits for it
+	more chan struct{} // closed by the next Write; nil if no reader waits for it
 }
 
 // Write implements [io.Writer].
