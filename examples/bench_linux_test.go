@@ -1,10 +1,8 @@
 package examples_test
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,8 +15,7 @@ import (
 // BenchmarkIdlePair measures two idle processes of the example servers, each with two services and two workers:
 // startup time, and the memory, CPU share and open sockets of each.
 func BenchmarkIdlePair(b *testing.B) {
-	bin := build(b)
-	b.Run("embedded", func(b *testing.B) { idlePair(b, bin, b.TempDir()) })
+	b.Run("embedded", func(b *testing.B) { idlePair(b, b.TempDir()) })
 	b.Run("servers", func(b *testing.B) {
 		dir := b.TempDir()
 		config := fmt.Sprintf("mongodb: {uri: %q, db: afgen_idle}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
@@ -26,37 +23,21 @@ func BenchmarkIdlePair(b *testing.B) {
 		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 			b.Fatal(err)
 		}
-		idlePair(b, bin, dir)
+		idlePair(b, dir)
 	})
 }
 
-func idlePair(b *testing.B, bin, dir string) {
+func idlePair(b *testing.B, dir string) {
+	programs.Path(b, "servers") // built before it is measured
 	var ready time.Duration
 	var pids []int
 	for range 2 {
-		cmd := exec.Command(filepath.Join(bin, "servers"))
-		cmd.Dir = dir
-		log, err := cmd.StderrPipe()
-		if err != nil {
-			b.Fatal(err)
-		}
 		begun := time.Now()
-		if err := cmd.Start(); err != nil {
-			b.Fatal(err)
-		}
-		defer func() { _, _ = cmd.Process.Signal(os.Interrupt), cmd.Wait() }()
-		lines := bufio.NewScanner(log)
-		for lines.Scan() && !strings.Contains(lines.Text(), "msg=started") {
-		}
+		servers := start(b, dir, "servers")
+		servers.Line("msg=started")
 		ready += time.Since(begun) / 2
-		if err := lines.Err(); err != nil {
-			b.Fatal(err)
-		}
-		go func() {
-			for lines.Scan() { // its output must not block it
-			}
-		}()
-		pids = append(pids, cmd.Process.Pid)
+		defer servers.Stop()
+		pids = append(pids, servers.PID())
 	}
 	const watched = 5 * time.Second
 	for b.Loop() {

@@ -3,7 +3,6 @@ package afotel_test
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -19,9 +18,6 @@ import (
 
 	afotel "github.com/afgen/afgen/otel"
 	af "github.com/afgen/afgen/runtime"
-	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/embedded"
-	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // patience limits how long a test waits for what must happen.
@@ -201,16 +197,4 @@ func points(m metricdata.Metrics) map[attribute.Set]float64 {
 		}
 	}
 	return all
-}
-
-// onEach runs a test on memory and on embedded. open returns a backend of one shared system.
-func onEach(t *testing.T, test func(t *testing.T, open func() backend.Backend)) {
-	t.Run("memory", func(t *testing.T) {
-		m := memory.New()
-		test(t, func() backend.Backend { return m })
-	})
-	t.Run("embedded", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "af.db")
-		test(t, func() backend.Backend { return embedded.File(path) })
-	})
 }

@@ -17,28 +17,69 @@ import (
 	"github.com/afgen/afgen/runtime/instrument/metric"
 )
 
+// What a task of the worker does, by its payload.
+const (
+	succeeds = iota
+	fails
+)
+
+var (
+	resize = af.Worker{Name: "resize", Type: "Resize", Max: 8, Weight: 1}
+	get    = &af.Method[int, int]{Service: "orders", Name: "Get", Timeout: patience}
+)
+
+type orders struct{}
+
+type resizer struct{}
+
+func (*resizer) Run(_ context.Context, what int) (int, error) {
+	if what == fails {
+		return 0, af.Permanent(af.ErrNotFound)
+	}
+	return what, nil
+}
+
+// register registers the service.
+func register(app *af.App) {
+	af.RegisterService(app, af.Service{Name: "orders", Type: "Orders"}, &orders{},
+		af.Bind(get, func(_ context.Context, _ *orders, n int) (int, error) {
+			if n < 0 {
+				return 0, af.ErrNotFound
+			}
+			return n, nil
+		}))
+}
+
+// pair starts an App that serves and works, and another one.
+func (f *fixture) pair() (client, works *af.App) {
+	m := memory.New()
+	works = f.start(m, func(app *af.App) {
+		register(app)
+		af.RegisterWorker(app, resize, &resizer{})
+	})
+	return f.start(m, nil), works
+}
+
 // Every metric of the table is exported with its unit, kind, buckets and attributes, and nothing else is. Many tasks
 // make no more series than few.
 func TestMetricsAreThoseOfTheTable(t *testing.T) {
-	onEach(t, func(t *testing.T, open func() backend.Backend) {
-		f := observe(t)
-		client, w := f.pair(open)
-		stop, err := f.Watch(w.app)
-		f.must(err)
-		f.activity(client, 5)
-		f.within("the ends are counted", func() bool { return count(f.collect()["af.task.ended"]) == 2*5 })
-		before := f.checkTable()
-		f.activity(client, 45)
-		f.within("the ends are counted", func() bool { return count(f.collect()["af.task.ended"]) == 2*50 })
-		if after := f.checkTable(); after != before {
-			t.Errorf("%d series after 100 tasks, %d after 10", after, before)
-		}
-		stop()
-		stop()
-		if m, ok := f.collect()["af.instances"]; ok && count(m) > 0 {
-			t.Error("a gauge has values after stop")
-		}
-	})
+	f := observe(t)
+	client, app := f.pair()
+	stop, err := f.Watch(app)
+	f.must(err)
+	f.activity(client, 5)
+	f.within("the ends are counted", func() bool { return count(f.collect()["af.task.ended"]) == 2*5 })
+	before := f.checkTable()
+	f.activity(client, 45)
+	f.within("the ends are counted", func() bool { return count(f.collect()["af.task.ended"]) == 2*50 })
+	if after := f.checkTable(); after != before {
+		t.Errorf("%d series after 100 tasks, %d after 10", after, before)
+	}
+	stop()
+	stop()
+	if m, ok := f.collect()["af.instances"]; ok && count(m) > 0 {
+		t.Error("a gauge has values after stop")
+	}
 }
 
 // An App that was opened without the instrument would have gauges, and neither spans nor counters.
@@ -66,7 +107,7 @@ func (f *fixture) activity(client *af.App, n int) {
 			if _, err := q.Wait(ctx, id); (err != nil) != (what == fails) {
 				f.Fatal(err)
 			}
-			if _, err := get.Call(ctx, af.NewClient(client), what-1); (err != nil) != (what == succeeds) { // get(-1) fails
+			if _, err := get.Call(ctx, af.NewClient(client), -what); (err != nil) != (what == fails) {
 				f.Fatal(err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -161,6 +162,12 @@ func TestSubmitMany(t *testing.T) {
 	}
 }
 
+var notes = af.Worker{Name: "notes", Type: "Notes", Max: 1}
+
+type nothing struct{}
+
+func (*nothing) Run(context.Context, int) error { return nil }
+
 // With SkipUnsampled, what is below an unsampled span has its ids and no spans, and what is below a sampled one has
 // spans. Metrics do not depend on it. Without the option the sampler decides, which samples all here.
 func TestSkipUnsampled(t *testing.T) {
@@ -203,5 +210,34 @@ func TestSkipUnsampled(t *testing.T) {
 				t.Errorf("skip %v: af.task.run counts %v attempts, want 2", skip, n)
 			}
 		}
+	}
+}
+
+// flushed is a provider of spans that counts flushes.
+type flushed struct {
+	trace.TracerProvider
+	n   int
+	err error
+}
+
+func (p *flushed) ForceFlush(context.Context) error {
+	p.n++
+	return p.err
+}
+
+// The providers are flushed before a child process exits. A failure is reported to OpenTelemetry's error handler.
+func TestFlush(t *testing.T) {
+	var reported error
+	handler := otel.GetErrorHandler()
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { reported = err }))
+	defer otel.SetErrorHandler(handler)
+	p := &flushed{TracerProvider: sdktrace.NewTracerProvider()}
+	f := observe(t, afotel.TracerProvider(p))
+	if f.Flush(t.Context()); p.n != 1 || reported != nil {
+		t.Errorf("%d flushes, %v", p.n, reported)
+	}
+	p.err = errors.New("the collector is down")
+	if f.Flush(t.Context()); p.n != 2 || !errors.Is(reported, p.err) {
+		t.Errorf("%d flushes, %v", p.n, reported)
 	}
 }

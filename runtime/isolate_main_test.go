@@ -3,7 +3,6 @@
 package runtime_test
 
 import (
-	"bufio"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -48,20 +47,8 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 		}
 	})
 	t.Run("parent_killed", func(t *testing.T) {
-		cmd := exec.Command(bin, "-do", "linger", "-file", filepath.Join(t.TempDir(), "af.db"))
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer cmd.Wait()
-		defer cmd.Process.Kill()
-		line, err := bufio.NewReader(out).ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := testkit.Launch(t, exec.Command(bin, "-do", "linger", "-file", filepath.Join(t.TempDir(), "af.db")))
+		line := p.Line("pids ")
 		var child, grandchild int
 		if _, err := fmt.Sscanf(line, "pids %d %d", &child, &grandchild); err != nil {
 			t.Fatalf("%q: %v", line, err)
@@ -69,9 +56,7 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 		if gone(child) || gone(grandchild) {
 			t.Fatal("the processes are not running")
 		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
+		p.Kill()
 		wantGone(t, child, grandchild)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -337,6 +338,60 @@ func TestRejectedClaimIsInHealth(t *testing.T) {
 		synctest.Wait() // the task may end before its claim has returned
 		if err := app.Ready(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// slowSettle is a memory backend whose first Settle takes 1.5 s, so that it ends between two heartbeats.
+type slowSettle struct {
+	af.Backend
+	largest *atomic.Int64 // number of results in the largest Settle
+}
+
+func newSlowSettle() slowSettle {
+	largest := new(atomic.Int64)
+	return slowSettle{altered{memory.New(), func(p *backend.Ports) {
+		p.Store = &slowSettleStore{Store: p.Store, largest: largest}
+	}}, largest}
+}
+
+type slowSettleStore struct {
+	backend.Store
+	largest *atomic.Int64
+	once    sync.Once
+}
+
+func (s *slowSettleStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	s.once.Do(func() { time.Sleep(1500 * time.Millisecond) })
+	s.largest.Store(max(s.largest.Load(), int64(len(settles))))
+	return s.Store.Settle(ctx, settles)
+}
+
+// Pools claim nothing while too many results are unwritten, and continue as soon as they are written.
+func TestPoolsWaitForUnwrittenResults(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		w := jobWorker
+		w.Max = 100
+		var runs atomic.Int32
+		slow := newSlowSettle()
+		_, q := work(t, slow, w, func(_ context.Context, n int) (int, error) {
+			runs.Add(1)
+			return n, nil
+		})
+		begun := time.Now()
+		ids := must(q.SubmitMany(t.Context(), make([]int, 5000)))(t)
+		synctest.Wait()
+		if n := runs.Load(); n < 2000 || n > 2200 {
+			t.Errorf("%d tasks ran while no results could be written", n)
+		}
+		for _, id := range ids {
+			must(q.Wait(t.Context(), id))(t)
+		}
+		if took := time.Since(begun); took != 1500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		if n := slow.largest.Load(); n != 200 {
+			t.Errorf("%d results were written at once", n)
 		}
 	})
 }

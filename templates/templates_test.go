@@ -2,7 +2,6 @@ package templates_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -12,9 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/templates"
@@ -100,30 +97,26 @@ func runProject(t *testing.T, dir string, backend templates.Backend) {
 	if backend == templates.Auto {
 		setListen(t, dir, "127.0.0.1:8090", "127.0.0.1:0")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	server := exec.CommandContext(ctx, filepath.Join(dir, "bin", "new"))
-	server.Dir, server.WaitDelay = dir, time.Minute
-	server.Cancel = func() error { return server.Process.Signal(os.Interrupt) }
-	var log output
-	server.Stdout, server.Stderr = &log, &log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
+	server := startServer(t, dir)
 	if backend == templates.Auto {
-		checkDashboard(t, dir, &log)
+		checkDashboard(t, dir, server)
 	}
 	got := command(t, dir, filepath.Join(dir, "bin", "client"))
 	if want := "3 × tea: 750 cents\nReceived 7.50 for 3 × tea.\n"; got != want {
 		t.Errorf("client prints %q, want %q", got, want)
 	}
-	cancel()
-	if err := server.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		t.Errorf("server: %v", err)
+	server.Signal(os.Interrupt)
+	if code := server.Wait(); code != 0 {
+		t.Errorf("server: exit code %d", code)
 	}
-	if t.Failed() {
-		t.Logf("output of the server:\n%s", log.String())
-	}
+}
+
+// startServer starts the server of a project.
+func startServer(t *testing.T, dir string) *testkit.Process {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(dir, "bin", "new"))
+	cmd.Dir = dir
+	return testkit.Launch(t, cmd)
 }
 
 // setListen changes the address of the dashboard in config.yaml.
@@ -138,14 +131,14 @@ func setListen(t *testing.T, dir, from, to string) {
 	testkit.Write(t, file, strings.Replace(string(text), "  listen: "+from+"\n", "  listen: "+to+"\n", 1))
 }
 
-// checkDashboard gets the dashboard of a running server, whose log is given. A second server on the machine logs in one
-// line who serves it, and runs.
-func checkDashboard(t *testing.T, dir string, log *output) {
+// checkDashboard gets the dashboard of a running server. A second server on the machine logs in one line who serves it,
+// and runs.
+func checkDashboard(t *testing.T, dir string, server *testkit.Process) {
 	t.Helper()
 	served := regexp.MustCompile(`msg=dashboard .*url=http://(127\.0\.0\.1:\d+)/`)
 	var at []string
-	testkit.Eventually(t, "the address in the log", func() bool {
-		at = served.FindStringSubmatch(log.String())
+	server.Until("the address in the log", func(output string) bool {
+		at = served.FindStringSubmatch(output)
 		return at != nil
 	})
 	var page []byte
@@ -159,37 +152,16 @@ func checkDashboard(t *testing.T, dir string, log *output) {
 		return err == nil && resp.StatusCode == http.StatusOK && bytes.Contains(page, []byte("/queues/receipt"))
 	})
 	setListen(t, dir, "127.0.0.1:0", at[1])
-	second := exec.Command(filepath.Join(dir, "bin", "new"))
-	var text output
-	second.Dir, second.Stdout, second.Stderr = dir, &text, &text
-	testkit.Must(t, second.Start())
-	testkit.Eventually(t, "the second server runs", func() bool { return strings.Contains(text.String(), "msg=started") })
-	testkit.Must(t, second.Process.Signal(os.Interrupt))
-	if err := second.Wait(); err != nil {
-		t.Errorf("the second server: %v", err)
+	second := startServer(t, dir)
+	second.Line("msg=started")
+	second.Signal(os.Interrupt)
+	if code := second.Wait(); code != 0 {
+		t.Errorf("the second server: exit code %d", code)
 	}
-	lines := regexp.MustCompile(`(?m)^.*dashboard.*$`).FindAllString(text.String(), -1)
+	lines := regexp.MustCompile(`(?m)^.*dashboard.*$`).FindAllString(second.Output(), -1)
 	if len(lines) != 1 || !strings.Contains(lines[0], "in use by the dashboard of new, process ") {
-		t.Errorf("the second server logs\n%s", text.String())
+		t.Errorf("the second server logs\n%s", second.Output())
 	}
-}
-
-// output is what a process has written. It is safe for concurrent use.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // The image's program is small. It is built with cgo and paths here, to use packages that other tests have compiled;

@@ -6,9 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/afgen/afgen/internal/testkit"
 )
@@ -85,21 +83,9 @@ func runProject(t *testing.T, dir, commands string) (printed string) {
 		case "cd shop":
 		case "go run .":
 			inDir(t, dir, "go", "build", "-o", "server", ".")
-			server := exec.Command(filepath.Join(dir, "server"))
-			server.Dir = dir
-			if err := server.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				kill := time.AfterFunc(time.Minute, func() { _ = server.Process.Kill() })
-				defer kill.Stop()
-				if err := server.Process.Signal(syscall.SIGTERM); err != nil {
-					t.Error(err)
-				}
-				if err := server.Wait(); err != nil {
-					t.Errorf("the server: %v", err)
-				}
-			}()
+			cmd := exec.Command(filepath.Join(dir, "server"))
+			cmd.Dir = dir
+			defer testkit.Launch(t, cmd).Stop()
 		case "go run ./client":
 			return inDir(t, dir, "go", "run", "./client")
 		default:

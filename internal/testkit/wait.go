@@ -1,6 +1,7 @@
 // Package testkit has helpers for tests of several packages. [Eventually] and [Succeeds] wait for conditions without
-// a signal. A test can kill child processes ([Children], [Child]) and break networks ([Proxy], [Link]). [Write]
-// writes files, [ReadOnlyDir] is a directory without any, and [Section] checks generated parts of documents.
+// a signal. A test can run and kill programs ([Programs], [Process]) and parts of itself ([Children], [Child]), and
+// break networks ([Proxy], [Link]). [Write] writes files, [ReadOnlyDir] is a directory without any, and [Section]
+// checks generated parts of documents.
 package testkit
 
 import (
@@ -10,11 +11,11 @@ import (
 )
 
 const (
-	patience = time.Minute // long enough that only a failure exceeds it
+	patience = 2 * time.Minute // long enough that only a failure exceeds it
 	pause    = 5 * time.Millisecond
 )
 
-// Eventually waits until cond returns true, and fails the test after a minute. Use it for conditions without a
+// Eventually waits until cond returns true, and fails the test after two minutes. Use it for conditions without a
 // signal.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
@@ -27,7 +28,7 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 	})
 }
 
-// Succeeds calls try until it returns nil, and fails the test with its last error after a minute.
+// Succeeds calls try until it returns nil, and fails the test with its last error after two minutes.
 func Succeeds(t testing.TB, what string, try func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(pause) {

@@ -14,8 +14,8 @@ func TestConfigSelectsBackend(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := start(t, dir, nil, "-config", "gallery.yaml", "-listen", "127.0.0.1:0")
-	p.publish("spring", "")
-	p.stop()
+	publish(t, p, "spring", "")
+	p.Stop()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -25,5 +25,5 @@ func TestConfigSelectsBackend(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("the file of the configuration was not used: %v\n%s", entries, p.output())
+	t.Errorf("the file of the configuration was not used: %v", entries)
 }

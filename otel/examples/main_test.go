@@ -16,6 +16,7 @@ import (
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/instrument/metric"
 )
 
@@ -34,7 +35,7 @@ func TestOneTraceInCollector(t *testing.T) {
 	}
 	worker := start(t, dir, env("work"), "-listen=")
 	web := start(t, dir, env("web"), "-listen=127.0.0.1:0", "-work=false")
-	web.publish("spring", "00-"+traceID+"-"+spanID+"-01")
+	publish(t, web, "spring", "00-"+traceID+"-"+spanID+"-01")
 
 	const (
 		submitted = "POST /albums/{name}(web server) > submit publish(web producer)"
@@ -51,7 +52,7 @@ func TestOneTraceInCollector(t *testing.T) {
 	}
 	slices.Sort(want)
 	var got []string
-	worker.within("the trace has all spans", func() bool {
+	testkit.Eventually(t, "the trace has all spans", func() bool {
 		got = c.tree(decode(t, traceID), decode(t, spanID))
 		return len(got) >= len(want)
 	})
@@ -59,8 +60,8 @@ func TestOneTraceInCollector(t *testing.T) {
 		t.Errorf("the trace is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	web.publish("lost", "")
-	worker.within("a failed attempt, a fire, the end of the task and queues", func() (all bool) {
+	publish(t, web, "lost", "")
+	testkit.Eventually(t, "a failed attempt, a fire, the end of the task and queues", func() (all bool) {
 		c.read(func() {
 			failed := slices.IndexFunc(c.spans, func(s span) bool {
 				return s.GetName() == "process publish" && s.GetStatus().GetCode() == trace.Status_STATUS_CODE_ERROR &&
@@ -72,8 +73,8 @@ func TestOneTraceInCollector(t *testing.T) {
 		})
 		return all
 	})
-	web.stop()
-	worker.stop()
+	web.Stop()
+	worker.Stop()
 	if len(c.sources["web"]) != 1 || len(c.sources["work"]) != 1 || len(c.sources) != 2 || len(c.refused) > 0 ||
 		c.sources["web"][0] == c.sources["work"][0] || c.sources["web"][0] == "" {
 		t.Errorf("the processes are %v, refused %v", c.sources, c.refused)
@@ -167,13 +168,13 @@ func TestEnvironment(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, t.TempDir(), tt.env, "-listen=127.0.0.1:0")
-			p.publish("spring", "")
-			p.within("the album is published", func() bool { return strings.Contains(p.output(), "published") })
+			publish(t, p, "spring", "")
+			p.Line("published")
 			if tt.warnings > 0 {
-				p.within("it complains", func() bool { return strings.Contains(p.output(), "WARN OpenTelemetry") })
+				p.Line("WARN OpenTelemetry")
 			}
 			begun := time.Now()
-			out := p.stop()
+			out := p.Stop()
 			if d := time.Since(begun); d > 20*time.Second {
 				t.Errorf("it has stopped after %v", d)
 			}
@@ -197,8 +198,8 @@ func TestEnvironment(t *testing.T) {
 // A value that OpenTelemetry does not know is a failure that names the variable.
 func TestInvalidEnvironment(t *testing.T) {
 	p := start(t, t.TempDir(), []string{"OTEL_METRICS_EXPORTER=smoke"}, "-listen=127.0.0.1:0")
-	if err := p.cmd.Wait(); err == nil || !strings.Contains(p.output(), `OTEL_METRICS_EXPORTER="smoke": `) {
-		t.Errorf("%v: %s", err, p.output())
+	if code := p.Wait(); code == 0 || !strings.Contains(p.Output(), `OTEL_METRICS_EXPORTER="smoke": `) {
+		t.Errorf("exit code %d", code)
 	}
 }
 
@@ -211,13 +212,13 @@ func TestPrometheusNames(t *testing.T) {
 	}
 	p := start(t, t.TempDir(), []string{"OTEL_METRICS_EXPORTER=prometheus", "OTEL_EXPORTER_PROMETHEUS_HOST=" + host,
 		"OTEL_EXPORTER_PROMETHEUS_PORT=" + port}, "-listen=127.0.0.1:0")
-	p.publish("spring", "")
+	publish(t, p, "spring", "")
 	var page string
-	p.within("the task has ended", func() bool {
+	testkit.Eventually(t, "the task has ended", func() bool {
 		page = get(t, "http://"+address+"/metrics")
 		return strings.Contains(page, `af_task_ended_total{`) && strings.Contains(page, "af_job_fires_total{")
 	})
-	p.stop()
+	p.Stop()
 	table := map[string]string{}
 	for _, m := range metric.All() {
 		table[m.Prometheus()] = string(m.Kind)

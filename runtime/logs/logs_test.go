@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,18 +16,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/config"
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("AF_TEST_LOGS"); dir != "" {
-		if err := writeLines(dir); err != nil {
+	testkit.Children{"writer": func() int {
+		if err := writeLines(os.Getenv("AF_TEST_LOGS")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			return 1
 		}
-		return
-	}
+		return 0
+	}}.Run()
 	os.Exit(m.Run())
 }
 
@@ -59,20 +59,12 @@ func writeLines(dir string) error {
 // Lines that several processes write to one file are not mixed, even if they are longer than a pipe's buffer.
 func TestProcessesShareAFile(t *testing.T) {
 	dir := t.TempDir()
-	var all []*exec.Cmd
+	var all []*testkit.Child
 	for range processes {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), "AF_TEST_LOGS="+dir)
-		child.Stderr = os.Stderr
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, child)
+		all = append(all, testkit.Start(t, "writer", "AF_TEST_LOGS="+dir))
 	}
 	for _, child := range all {
-		if err := child.Wait(); err != nil {
-			t.Error(err)
-		}
+		child.End(t)
 	}
 	seen := map[string]bool{}
 	for _, line := range linesIn(t, dir) {

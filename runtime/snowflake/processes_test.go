@@ -8,13 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/snowflake"
@@ -26,13 +26,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv("AF_TEST_SNOWFLAKE"); path != "" {
-		if err := makeIDs(path); err != nil {
+	testkit.Children{"generator": func() int {
+		if err := makeIDs(os.Getenv("AF_TEST_FILE")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			return 1
 		}
-		return
-	}
+		return 0
+	}}.Run()
 	goleak.VerifyTestMain(m)
 }
 
@@ -63,28 +63,13 @@ func makeIDs(path string) error {
 // Eight processes share a file and generate a million ids. All differ, and those of each process increase.
 func TestEightProcessesNeverCollide(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	var outs []io.Reader
+	var children []*testkit.Child
 	for range processes {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), "AF_TEST_SNOWFLAKE="+path)
-		child.Stderr = os.Stderr
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := child.Wait(); err != nil {
-				t.Error(err)
-			}
-		})
-		outs = append(outs, bufio.NewReaderSize(out, 1<<20))
+		children = append(children, testkit.Start(t, "generator", "AF_TEST_FILE="+path))
 	}
 	all := make([]uint64, 0, processes*perEach)
-	for i, out := range outs {
-		raw, err := io.ReadAll(out)
+	for i, child := range children {
+		raw, err := io.ReadAll(child.Out)
 		if err != nil || len(raw) != 8*perEach {
 			t.Fatalf("process %d: %d bytes, %v", i, len(raw), err)
 		}
@@ -95,6 +80,9 @@ func TestEightProcessesNeverCollide(t *testing.T) {
 			}
 			all = append(all, id)
 		}
+	}
+	for _, child := range children {
+		child.End(t)
 	}
 	slices.Sort(all)
 	if different := len(slices.Compact(all)); different != processes*perEach {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/apptest"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/internal/child"
@@ -41,9 +42,6 @@ func TestJobs(t *testing.T) {
 func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	apptest.KilledSchedulers(t, embedded.File(path), func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "AF_TEST_CHILD=jobs", "AF_TEST_PATH="+path)
-		cmd.Stderr = os.Stderr
-		return cmd
+		return testkit.Command("jobs", "AF_TEST_PATH="+path)
 	}, *jobsFor)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
@@ -52,10 +53,7 @@ func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
 		devstack.Redis(t), devstack.AMQP(t))
 	apptest.KilledSchedulers(t, servers.From(parse(t, text)), func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "AF_TEST_CHILD=jobs", "AF_TEST_CONFIG="+text)
-		cmd.Stderr = os.Stderr
-		return cmd
+		return testkit.Command("jobs", "AF_TEST_CONFIG="+text)
 	}, *jobsFor)
 }
 

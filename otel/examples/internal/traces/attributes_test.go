@@ -3,6 +3,7 @@ package traces
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -113,7 +114,8 @@ func (p *pair) attributes(t *testing.T) {
 			if seen[g+" "+key] = true; r.kind != s.Types[key] || !on(r.always, g) && !on(r.sometimes, g) {
 				t.Errorf("%s has %s %s=%s, which is not in the table", s.Name, s.Types[key], key, value)
 			}
-			if strings.Contains(value, otherSecret) {
+			if known := enumerated(r.value); strings.Contains(value, otherSecret) ||
+				known != nil && !slices.Contains(known, value) {
 				t.Errorf("%s has %s=%s", s.Name, key, value)
 			}
 		}
@@ -142,7 +144,23 @@ func (p *pair) attributes(t *testing.T) {
 		if scope := s.InstrumentationScope(); scope.Name != "test" && scope.SchemaURL != semconv.SchemaURL {
 			t.Errorf("%s has the schema %q", s.Name(), scope.SchemaURL)
 		}
+		if events := s.Events(); len(events) > 0 { // they would have texts of errors
+			t.Errorf("%s has the events %v", s.Name(), events)
+		}
 	}
+}
+
+// enumerated returns the values of an attribute, if the table lists all of them as "`a`, `b` or `c`", or nil.
+func enumerated(text string) (all []string) {
+	for _, v := range strings.Split(strings.ReplaceAll(text, " or ", ", "), ", ") {
+		value, begins := strings.CutPrefix(v, "`")
+		value, ends := strings.CutSuffix(value, "`")
+		if !begins || !ends {
+			return nil
+		}
+		all = append(all, value)
+	}
+	return all
 }
 
 // rare are attributes that only failures have which the tests do not cause.
@@ -173,8 +191,13 @@ func (p *pair) metrics(t *testing.T) {
 	for _, m := range metric.All() {
 		table[m.Name] = m
 	}
-	values := map[string]map[string]bool{}
-	for name, m := range p.collect() {
+	values, collected := map[string]map[string]bool{}, p.collect()
+	for name := range table {
+		if len(points(collected[name])) == 0 && name != "af.log.lost" { // no test loses records
+			t.Errorf("%s has no values", name)
+		}
+	}
+	for name, m := range collected {
 		want := table[name]
 		if m.Unit != want.Unit || m.Description != want.Description {
 			t.Errorf("%s has the unit %q and the description %q", name, m.Unit, m.Description)
@@ -225,6 +248,17 @@ func points(m metricdata.Metrics) (all []point) {
 		}
 	}
 	return all
+}
+
+// sum adds the points of a metric that have some attributes.
+func sum(m metricdata.Metrics, having map[string]string) (n float64) {
+	for _, p := range points(m) {
+		all := maps.Clone(p.values)
+		if maps.Copy(all, having); maps.Equal(all, p.values) {
+			n += p.value
+		}
+	}
+	return n
 }
 
 func set(attributes attribute.Set) map[string]string {

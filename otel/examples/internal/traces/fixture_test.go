@@ -16,6 +16,7 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/afgen/afgen/internal/devstack"
 	afotel "github.com/afgen/afgen/otel"
@@ -115,6 +116,13 @@ func (f *fixture) start(t *testing.T, around func(af.Backend) af.Backend, regist
 	}
 	must(t, app.Start(f.Context()))
 	return app
+}
+
+// request begins a span like that of an HTTP request, and ends it.
+func (f *fixture) request(t *testing.T) (context.Context, trace.SpanContext) {
+	ctx, span := f.tracers.Tracer("test").Start(t.Context(), "GET /")
+	span.End()
+	return ctx, span.SpanContext()
 }
 
 func quiet() af.AppOption { return af.Logger(slog.New(slog.DiscardHandler)) }

@@ -23,7 +23,7 @@ func (p *pair) released(t *testing.T) {
 	})
 	id, err := p.queue(of).Submit(t.Context(), "waits_once")
 	must(t, err)
-	<-first.started
+	first.began(t)
 	now, cancel := context.WithCancel(t.Context())
 	cancel()
 	_ = app.Shutdown(now) // its error is that of now
@@ -44,9 +44,9 @@ func (p *pair) abandoned(t *testing.T) {
 		w = newWorker(app)
 		af.RegisterWorker(app, of, w)
 	})
-	id, err := p.queue(of).Submit(t.Context(), "ignores", af.Timeout(10*time.Millisecond), af.Retries(0))
+	id, err := p.queue(of).Submit(t.Context(), "ignores", af.Timeout(timeout), af.Retries(0))
 	must(t, err)
-	<-w.started
+	w.began(t)
 	now, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_ = app.Shutdown(now) // it does not wait for the handler
@@ -69,7 +69,7 @@ func (p *pair) leaseLost(t *testing.T) {
 	}, af.Lease(3*time.Second))
 	id, err := p.queue(of).Submit(t.Context(), "waits_once")
 	must(t, err)
-	<-w.started
+	w.began(t)
 	broken.Cut(fault.Requests | fault.Replies)
 	p.start(t, nil, func(app *af.App) { af.RegisterWorker(app, of, newWorker(app)) }, af.Lease(3*time.Second))
 	within(t, "three spans", func() bool { return len(p.of(id)) >= 3 })
@@ -93,8 +93,7 @@ func (p *pair) killed(t *testing.T) {
 	of.Name = "killed"
 	text, err := json.Marshal(p.system)
 	must(t, err)
-	ctx, span := p.tracers.Tracer("test").Start(t.Context(), "GET /")
-	span.End()
+	ctx, request := p.request(t)
 	id, err := p.queue(of).Submit(ctx, "waits_once")
 	must(t, err)
 	process := testkit.Start(t, "hangs", systemOf+"="+string(text))
@@ -105,15 +104,15 @@ func (p *pair) killed(t *testing.T) {
 	p.ends(t, id, "lost: lost, error aborted, waiting", "process: success, unset , success")
 	submit := p.newest(t, "submit killed")
 	lost := p.of(id)[0]
-	if lost.Parent != submit.ID || lost.Trace != span.SpanContext().TraceID().String() || len(lost.Links) != 1 ||
+	if lost.Parent != submit.ID || lost.Trace != request.TraceID().String() || len(lost.Links) != 1 ||
 		lost.Links[0] != (link{"creation", submit.Trace, submit.ID}) || lost.Kind != "internal" {
 		t.Errorf("the lost attempt is %+v", lost)
 	}
-	expired := 0.0
-	for _, point := range points(p.collect()["af.instances.expired"]) {
-		expired += point.value
-	}
-	if expired == 0 {
+	all := p.collect()
+	if sum(all["af.instances.expired"], nil) == 0 {
 		t.Error("af.instances.expired is 0")
+	}
+	if n := sum(all["af.task.crashes"], map[string]string{"queue": of.Name}); n != 1 {
+		t.Errorf("af.task.crashes is %v, want 1", n)
 	}
 }

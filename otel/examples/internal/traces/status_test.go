@@ -108,11 +108,11 @@ func (p *pair) attempts(t *testing.T) {
 			want: []string{"process: failed, error internal, failed"}},
 		{name: "done_panics", done: true, want: []string{"process: failed, error internal, retrying",
 			"process: failed, error internal, failed"}},
-		{name: "times_out", do: "waits", options: []af.SubmitOption{af.Retries(0), af.Timeout(10 * time.Millisecond)},
-			then: func(*testing.T, string) { <-p.worker.started },
+		{name: "times_out", do: "waits", options: []af.SubmitOption{af.Retries(0), af.Timeout(timeout)},
+			then: func(t *testing.T, _ string) { p.worker.began(t) },
 			want: []string{"process: failed, error deadline_exceeded, failed"}},
 		{name: "stopped_running", do: "waits", then: func(t *testing.T, id string) {
-			<-p.worker.started
+			p.worker.began(t)
 			must(t, p.client.StopTask(t.Context(), id))
 		}, want: []string{"process: stopped, unset , stopped"}},
 		{name: "stopped_waiting", options: []af.SubmitOption{af.Delay(time.Hour)}, then: func(t *testing.T, id string) {
@@ -348,8 +348,9 @@ func (p *pair) calls(t *testing.T) {
 
 // Raw messages: one is handled at its second delivery, one is rejected and one fails too often.
 func (p *pair) messages(t *testing.T) {
+	ctx, request := p.request(t)
 	for _, body := range []string{"again", "reject", "fails"} {
-		must(t, p.client.Send(t.Context(), "mail", body))
+		must(t, p.client.Send(ctx, "mail", body))
 	}
 	receiving, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -380,6 +381,9 @@ func (p *pair) messages(t *testing.T) {
 			text := fmt.Sprintf("%s %s %s, attempt %s", s.Status, s.Attributes["error.type"],
 				s.Attributes["af.message.dead"], s.Attributes["af.task.attempt"])
 			deliveries[s.Parent] = append(deliveries[s.Parent], text)
+			if len(s.Links) != 1 || s.Links[0] != (link{"creation", s.Trace, s.Parent}) {
+				t.Errorf("a delivery has the links %v, want one to its parent %s", s.Links, s.Parent)
+			}
 		}
 		return len(got) >= 5
 	})
@@ -389,8 +393,9 @@ func (p *pair) messages(t *testing.T) {
 		{"error unavailable , attempt 1", "error unavailable attempts, attempt 2"},
 	} {
 		got := deliveries[sent[i].ID]
-		if !slices.Equal(got, want) || sent[i].Status != "unset" || sent[i].Kind != "producer" {
-			t.Errorf("message %d is %s %s, and delivered as %q, want %q", i, sent[i].Kind, sent[i].Status, got, want)
+		if !slices.Equal(got, want) || sent[i].Status != "unset" || sent[i].Kind != "producer" ||
+			sent[i].Parent != request.SpanID().String() {
+			t.Errorf("message %d is %+v, and delivered as %q, want %q", i, sent[i], got, want)
 		}
 	}
 }
@@ -420,13 +425,17 @@ func (p *pair) jobs(t *testing.T) {
 		t.Errorf("while its first task runs, the job has submitted %v", fired)
 	}
 	close(release)
-	within(t, "a task of the job", func() bool {
-		return len(p.matching(func(s span) bool { return s.Attributes["af.job"] == "quick" && s.Kind == "consumer" })) > 0
+	var fire span
+	var inTrace []span
+	within(t, "the trace of a fire", func() bool { // an attempt may end before the fire that has submitted its task
+		if fires := p.matching(func(s span) bool { return s.Name == "fire quick" }); len(fires) > 0 {
+			fire = fires[0]
+			inTrace = p.matching(func(s span) bool { return s.Trace == fire.Trace })
+		}
+		return len(inTrace) >= 3
 	})
 	must(t, p.client.RemoveJob(t.Context(), "slow"))
 	must(t, p.client.RemoveJob(t.Context(), "quick"))
-	fire := p.matching(func(s span) bool { return s.Name == "fire quick" })[0]
-	inTrace := p.matching(func(s span) bool { return s.Trace == fire.Trace })
 	if fire.Parent != "" || fire.Status != "unset" || len(inTrace) != 3 || inTrace[1].Parent != fire.ID ||
 		inTrace[2].Parent != inTrace[1].ID || attempt(inTrace[2]) != "process: success, unset , success" {
 		t.Errorf("the trace of a fire is %+v", inTrace)
@@ -434,11 +443,6 @@ func (p *pair) jobs(t *testing.T) {
 }
 
 // fires returns af.job.fires of a job.
-func (p *pair) fires(job, result string) (n float64) {
-	for _, point := range points(p.collect()["af.job.fires"]) {
-		if point.values["af.job"] == job && point.values["result"] == result {
-			n += point.value
-		}
-	}
-	return n
+func (p *pair) fires(job, result string) float64 {
+	return sum(p.collect()["af.job.fires"], map[string]string{"af.job": job, "result": result})
 }

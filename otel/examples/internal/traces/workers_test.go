@@ -49,6 +49,9 @@ var (
 	get   = &af.Method[string, int]{Service: "orders", Name: "Get", Timeout: patience}
 )
 
+// timeout is that of tasks that exceed it. A handler that is slower to begin does not run.
+const timeout = time.Second
+
 type orders struct{}
 
 // Get does what its argument says.
@@ -134,6 +137,16 @@ func (w *worker) Run(ctx context.Context, do string) (int, error) {
 		<-w.release
 	}
 	return 1, nil
+}
+
+// began waits until a task that waits has begun.
+func (w *worker) began(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.started:
+	case <-time.After(patience):
+		t.Fatal("no handler has begun")
+	}
 }
 
 // SubtasksDone implements fan-in.

@@ -12,13 +12,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childEnv); dir != "" {
-		os.Exit(child(dir))
-	}
+	testkit.Children{"child": child}.Run()
 	goleak.VerifyTestMain(m)
 }
 

@@ -5,18 +5,18 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"os/exec"
 	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-const childEnv = "AFGEN_MESH_TEST_CHILD" // the directory of the child's socket
+const dirEnv = "AF_TEST_DIR" // the directory of the child's socket
 
 // child prints its address, and then the id of each call that it starts. Its calls don't end. It runs until its input
 // ends.
-func child(dir string) int {
-	m, err := Listen(Options{ID: "child", Dir: dir, Resolve: always()})
+func child() int {
+	m, err := Listen(Options{ID: "child", Dir: os.Getenv(dirEnv), Resolve: always()})
 	if err != nil {
 		return 1
 	}
@@ -34,27 +34,10 @@ func child(dir string) int {
 }
 
 // spawn starts a child process and connects m with it. started reads the id of a call.
-func spawn(t *testing.T, m *Mesh) (p *os.Process, started func() string) {
+func spawn(t *testing.T, m *Mesh) (process *os.Process, started func() string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+tempDir(t))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = in.Close(), cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	lines := json.NewDecoder(out)
+	p := testkit.Start(t, "child", dirEnv+"="+tempDir(t))
+	lines := json.NewDecoder(p.Out)
 	var a Address
 	if err := lines.Decode(&a); err != nil {
 		t.Fatal(err)
@@ -62,7 +45,7 @@ func spawn(t *testing.T, m *Mesh) (p *os.Process, started func() string) {
 	if err := m.Connect(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	return cmd.Process, func() (id string) {
+	return p.Process, func() (id string) {
 		if err := lines.Decode(&id); err != nil {
 			t.Error(err)
 		}
