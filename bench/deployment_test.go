@@ -89,7 +89,8 @@ func serversConfig(tb testing.TB) config.Config {
 // ends.
 func (d *deployment) open(tb testing.TB, register func(*af.App)) *af.App {
 	tb.Helper()
-	app := apptest.Open(tb, d.backend, af.MaxInFlight(1024, 64<<20), af.Retention(0, 0))
+	options := append(instruments(tb), af.MaxInFlight(1024, 64<<20), af.Retention(0, 0))
+	app := apptest.Open(tb, d.backend, options...)
 	if register != nil {
 		register(app)
 	}

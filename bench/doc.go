@@ -46,5 +46,12 @@
 //	go run ./ab -bench 'Call/memory'                  # HEAD and the working tree
 //	go run ./ab -before v0.3.0 -after HEAD -count 20
 //
+// # Comparing instruments
+//
+// With the build tag empty, the Apps have an instrument that does nothing, and with otel that of OpenTelemetry, with
+// metrics and a sampler that keeps 1 % of the traces. So ab measures what they cost:
+//
+//	go run ./ab -before HEAD -after HEAD -after-tags otel -bench 'Call|Task|Idle'
+//
 // For this reason the benchmarks use little of the module: the public API, the ports, and devstack.
 package bench

@@ -34,6 +34,7 @@ type comparison struct {
 type side struct {
 	name   string // before or after
 	rev    string // "" is the working tree
+	tags   string // build tags
 	what   string // the revision, for messages
 	root   string // directory of the root module
 	binary string
@@ -76,12 +77,15 @@ func (c *comparison) steps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.before = &side{name: "before", rev: c.beforeRev, file: filepath.Join(results, "before.txt")}
-	c.after = &side{name: "after", rev: c.afterRev, file: filepath.Join(results, "after.txt")}
+	c.before = &side{name: "before", rev: c.beforeRev, tags: c.beforeTags, file: filepath.Join(results, "before.txt")}
+	c.after = &side{name: "after", rev: c.afterRev, tags: c.afterTags, file: filepath.Join(results, "after.txt")}
 	if err := c.checkOut(ctx); err != nil {
 		return err
 	}
 	for _, s := range c.sides() {
+		if s.tags != "" {
+			s.what += ", with -tags " + s.tags
+		}
 		if err := c.build(ctx, s); err != nil {
 			return err
 		}

@@ -141,6 +141,26 @@ func TestCompareHeadWithWorkingTree(t *testing.T) {
 	}
 }
 
+func TestCompareBuildTags(t *testing.T) {
+	r, keep := newRepository(t), t.TempDir()
+	r.write(t, "m.go", "//go:build !x\n\n"+strings.Replace(version, "NAME", "Version", 1))
+	r.write(t, "x.go", "//go:build x\n\n"+strings.NewReplacer("NAME", "Version", "1", "3").Replace(version))
+	r.commit(t)
+	report, err := r.compare(t.Context(), t, io.Discard,
+		"-before", "HEAD", "-after", "HEAD", "-after-tags", "x,y", "-count", "1", "-benchtime", "1x", "-keep", keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "(a commit), with -tags x,y\n"; strings.Count(report, want) != 1 {
+		t.Errorf("the report has no %q:\n%s", want, report)
+	}
+	for file, want := range map[string]string{"before.txt": " 1.000 version", "after.txt": " 3.000 version"} {
+		if samples, err := os.ReadFile(filepath.Join(keep, file)); err != nil || !strings.Contains(string(samples), want) {
+			t.Errorf("%s: %v, want %q in\n%s", file, err, want, samples)
+		}
+	}
+}
+
 func TestCompareRevisionsWithDifferentAPI(t *testing.T) {
 	r := newRepository(t)
 	r.writeCode(t, "Renamed", "2")

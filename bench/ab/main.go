@@ -3,9 +3,11 @@
 // and compares the samples with benchstat.
 //
 //	go run ./ab [-before REV] [-after REV] [-bench REGEXP] [-count N] [-benchtime T] [-keep DIR] [-own]
+//	            [-before-tags TAGS] [-after-tags TAGS]
 //
 // Revisions are what git understands; without -before it is HEAD, without -after the working tree. A revision is
-// checked out into a temporary git worktree, which is removed at the end, also after Ctrl-C.
+// checked out into a temporary git worktree, which is removed at the end, also after Ctrl-C. A side may be built with
+// build tags: if only these differ, both may be the same revision.
 //
 // # Rounds
 //

@@ -18,6 +18,8 @@ type options struct {
 	benchtime string
 	keep      string // directory for the samples; "" keeps none
 	own       bool   // each revision's own benchmarks
+
+	beforeTags, afterTags string // build tags
 }
 
 // parseOptions parses and checks the arguments. It returns [flag.ErrHelp] if help was asked for, and has printed it
@@ -32,6 +34,8 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	f.IntVar(&o.count, "count", 10, "`number` of rounds")
 	f.StringVar(&o.benchtime, "benchtime", "1s", "`time` or iterations of a benchmark, as for go test -benchtime")
 	f.StringVar(&o.keep, "keep", "", "`directory` that gets before.txt and after.txt")
+	f.StringVar(&o.beforeTags, "before-tags", "", "comma-separated build `tags` of the first side, as for go test -tags")
+	f.StringVar(&o.afterTags, "after-tags", "", "build `tags` of the second side")
 	f.BoolVar(&o.own, "own", false, "build each revision's own bench/ instead of the current one")
 	err := f.Parse(args)
 	if err == flag.ErrHelp {

@@ -25,6 +25,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"-after=--all":       "-after",
 		"-nonsense":          "-nonsense",
 		"-before a -after b": "",
+		"-after-tags otel,x": "",
 		"-benchtime 1x":      "",
 		"-benchtime 1m30s":   "",
 		"-bench Call/memory|Task/(memory|embedded) -count 2 -keep d -own": "",

@@ -80,7 +80,7 @@ func (c *comparison) useRevision(ctx context.Context, s *side, root string) erro
 func (c *comparison) build(ctx context.Context, s *side) error {
 	fmt.Fprintf(c.log, "building %s: %s\n", s.name, s.what)
 	s.binary = filepath.Join(c.temp, s.name+".test")
-	dir, args := c.dir, []string{"test", "-c", "-o", s.binary}
+	dir, args := c.dir, []string{"test", "-c", "-o", s.binary, "-tags=" + s.tags}
 	if c.own {
 		dir = filepath.Join(s.root, "bench")
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {

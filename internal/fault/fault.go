@@ -93,6 +93,7 @@ type Backend struct {
 	cut    Direction
 	line   line
 	open   map[*listener]struct{}
+	spin   spin
 
 	dead chan struct{} // closed by Crash
 	kill sync.Once

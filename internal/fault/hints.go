@@ -113,12 +113,13 @@ func (t transport) Receive(
 	})
 }
 
-// A listener is reopened after its process was disconnected. b.mu guards in, window, closed and changed.
+// A listener is reopened after its process was disconnected. b.mu guards in, session, window, closed and changed.
 type listener struct {
 	b       *Backend
 	t       backend.Transport
 	queue   string
 	in      backend.Listener // closed while the process is disconnected
+	session int              // how often it was reopened
 	window  int
 	closed  bool
 	changed chan struct{} // closed when in has changed
@@ -130,6 +131,7 @@ func (l *listener) reopen() {
 	defer l.b.mu.Unlock()
 	if in, err := l.t.Listen(context.Background(), l.queue, l.window); err == nil && !l.closed {
 		l.in = in
+		l.session++
 		close(l.changed)
 		l.changed = make(chan struct{})
 	}
@@ -142,7 +144,7 @@ func (l *listener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
 			return nil, gone(call{op: "Next"})
 		}
 		l.b.mu.Lock()
-		in, changed := l.in, l.changed
+		in, session, changed := l.in, l.session, l.changed
 		l.b.mu.Unlock()
 		hints, err := in.Next(ctx, max) // Crash and Disconnect close in
 		l.b.Pause()
@@ -159,6 +161,7 @@ func (l *listener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
 		}
 		for i := range hints {
 			done := hints[i].Done
+			hints[i].Session = session
 			hints[i].Done = func() {
 				if l.b.Pause(); !l.b.crashed() {
 					done()

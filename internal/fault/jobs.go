@@ -27,7 +27,8 @@ type jobState struct {
 	Owed     []firing
 	Dropped  []firing
 
-	every int64 // seconds of @every
+	every   int64     // seconds of @every
+	enabled time.Time // when that was written
 }
 
 // A jobChecker replays the job entries of a log. It computes due times independently of the runtime.
@@ -120,7 +121,10 @@ func (c *jobChecker) write(e Entry, job string) {
 	if err != nil {
 		c.fail(e, job, "its schedule: %v", err)
 	}
-	now.every = int64(every / time.Second)
+	now.every, now.enabled = int64(every/time.Second), e.Now
+	if was != nil && !was.Disabled {
+		now.enabled = was.enabled
+	}
 	c.jobs[job] = now
 	if was == nil {
 		return
@@ -277,7 +281,8 @@ func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) 
 	return found
 }
 
-// CheckPunctual returns the jobs with due times that are undecided for longer than most at this instant.
+// CheckPunctual returns the jobs with due times that are undecided for longer than most at this instant. Due times that
+// had passed when a late request enabled the job count from then on.
 func (l *Log) CheckPunctual(at time.Time, most time.Duration) (found []Violation) {
 	c := &jobChecker{jobs: map[string]*jobState{}}
 	for _, e := range l.Entries {
@@ -287,7 +292,11 @@ func (l *Log) CheckPunctual(at time.Time, most time.Duration) (found []Violation
 	}
 	for id, j := range c.jobs {
 		next := time.Unix(j.Created+((j.Done-j.Created)/j.every+1)*j.every, 0)
-		if late := at.Sub(next); !j.Disabled && late > most {
+		from := next
+		if j.enabled.After(next) {
+			from = j.enabled
+		}
+		if late := at.Sub(from); !j.Disabled && late > most {
 			text := fmt.Sprintf("job %s: its due time %d was not decided for %v", id, next.Unix(), late)
 			found = append(found, Violation{"jobs", []string{"jobs/" + id}, text})
 		}

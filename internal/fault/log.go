@@ -24,10 +24,6 @@ type Log struct {
 	atOnce   int                 // entries with the time of the last one
 }
 
-// maxAtOnce is how many operations change something at one instant before [Log.add] panics. Time does not pass while
-// processes repeat an operation without a pause, so that such a test would never end.
-const maxAtOnce = 20_000
-
 // add adds an entry. It panics with the last entries if processes spin.
 func (l *Log) add(e Entry) {
 	if n := len(l.Entries); n > 0 && l.Entries[n-1].At == e.At {

@@ -56,6 +56,7 @@ type fate struct {
 func (b *Backend) draw(c call) fate {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.spin.count(c.op)
 	var f fate
 	if next := b.fails[c.op]; len(next) > 0 {
 		b.fails[c.op] = next[1:]

@@ -62,7 +62,10 @@ type Listener interface {
 type Hint struct {
 	ID          string
 	Redelivered bool // delivered before: the first receiver may have died, so failure detectors check now
-	Done        func()
+	// Session rises when the Listener has lost its connection. Unacknowledged hints of earlier sessions have gone to other
+	// listeners or are delivered again.
+	Session int
+	Done    func()
 }
 
 // Coordinator knows which instances are running and delivers events. Its state may be lost at any time; correctness

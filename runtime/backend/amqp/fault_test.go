@@ -121,6 +121,7 @@ func (f *fixture) connectionsClosed(do func() error) {
 	must(t, err)
 	hints, err := f.listener.Next(t.Context(), 1)
 	must(t, err)
+	session := hints[0].Session
 	must(t, do())
 	at := <-lostAt
 	for _, c := range []chan result{call, waits} {
@@ -135,7 +136,7 @@ func (f *fixture) connectionsClosed(do func() error) {
 		hints, err := f.listener.Next(t.Context(), 1)
 		must(t, err)
 		hints[0].Done()
-		return hints[0].ID == "out" && hints[0].Redelivered
+		return hints[0].ID == "out" && hints[0].Redelivered && hints[0].Session > session
 	})
 	f.release <- struct{}{} // the running handler ends, and its reply is dropped
 	f.works()

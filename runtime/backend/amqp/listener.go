@@ -23,6 +23,7 @@ type listener struct {
 
 	mu      sync.Mutex
 	window  int
+	session int               // of sub or, if there is none, the last one
 	sub     *hintSubscription // nil while there is none
 	changed chan struct{}     // closed when Next may have more to return
 }
@@ -206,6 +207,7 @@ func (l *listener) setSubscription(h *hintSubscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sub = h
+	l.session++
 	l.notify()
 }
 
@@ -318,7 +320,8 @@ func (l *listener) take(most int) []backend.Hint {
 		d := &h.buffered[i]
 		tag, once := d.DeliveryTag, sync.Once{}
 		hints[i] = backend.Hint{
-			ID: string(d.Body), Redelivered: d.Redelivered, Done: func() { once.Do(func() { l.done(h, tag) }) },
+			ID: string(d.Body), Redelivered: d.Redelivered, Session: l.session,
+			Done: func() { once.Do(func() { l.done(h, tag) }) },
 		}
 	}
 	h.buffered = append(h.buffered[:0:0], h.buffered[n:]...)
