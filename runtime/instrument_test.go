@@ -307,3 +307,29 @@ func TestExistingTasksAreNotStoredAgain(t *testing.T) {
 		t.Errorf("stored %v, want %v; tasks %s and %s", got, want, first, second)
 	}
 }
+
+// A handler has the trace of its message, whatever the context given to Receive has.
+func TestTraceOfMessageIsThatOfSender(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		const sender = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		app := open(t, memory.New())
+		start(t, app)
+		got := make(chan string, 2)
+		go func() {
+			_ = app.Receive(af.WithTrace(t.Context(), strings.ReplaceAll(sender, "a", "b")), "q",
+				func(ctx context.Context, _ json.RawMessage) error {
+					got <- af.TraceFrom(ctx)
+					return nil
+				})
+		}()
+		for _, trace := range []string{sender, ""} {
+			if err := app.Send(af.WithTrace(t.Context(), trace), "q", 1); err != nil {
+				t.Fatal(err)
+			}
+			if is := <-got; is != trace {
+				t.Errorf("the handler has the trace %q, want %q", is, trace)
+			}
+		}
+		_ = app.Shutdown(t.Context())
+	})
+}

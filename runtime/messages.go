@@ -182,6 +182,9 @@ func (a *App) withMessage(ctx context.Context, queue string, m *backend.Message)
 	h := &handling{app: a, raw: &Message{
 		Queue: queue, Attempt: m.Attempt, Dead: m.Dead, metadata: m.Metadata, trace: m.Trace,
 	}}
+	if ctx.Value(traceKey{}) != nil { // the trace of Receive's caller is not that of the message
+		ctx = context.WithValue(ctx, traceKey{}, nil)
+	}
 	return context.WithValue(ctx, handlingKey{}, h)
 }
 

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,6 +145,7 @@ func (p *pool) listen(ctx context.Context) {
 			continue
 		}
 		p.mu.Lock()
+		p.dropReturned(hints)
 		for _, h := range hints {
 			if !p.byID {
 				p.poll = true
@@ -160,6 +162,19 @@ func (p *pool) listen(ctx context.Context) {
 		p.wake.Set()
 	}
 }
+
+// dropReturned drops the hints that have returned to the queue, since the listener had lost its connection before it
+// received the new ones. With them, this pool would have more hints than its window and pass some on, which it may get
+// back at once, without end. The caller holds p.mu.
+func (p *pool) dropReturned(hints []backend.Hint) {
+	if last := hints[len(hints)-1].Session; last > p.session {
+		p.session = last
+		p.hinted = slices.DeleteFunc(p.hinted, p.returned)
+	}
+}
+
+// returned reports whether a hint has returned to the queue. The caller holds p.mu.
+func (p *pool) returned(h backend.Hint) bool { return h.Session < p.session }
 
 // dropHint drops a hint with an invalid id, or one that the store refuses. If its task exists, it is found by
 // polling. The first dropped hint is logged, and then at 10, 100, 1000 and so on.

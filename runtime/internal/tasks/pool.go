@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type pool struct {
 	running map[claimed]*attempt
 	slots   int // in use; an abandoned handler keeps its slot until it returns
 	hinted  []backend.Hint
+	session int  // of the listener
 	poll    bool // poll: there was a hint without an id, or another reason
 	urgent  bool // poll before following hints
 	polled  time.Time
@@ -311,7 +313,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	}
 	if err != nil { // whether the store claimed their tasks is unknown
 		p.mu.Lock()
-		p.hinted = append(hints, p.hinted...)
+		p.hinted = append(slices.DeleteFunc(hints, p.returned), p.hinted...)
 		p.fitted = time.Time{}
 		p.mu.Unlock()
 		return next, false, err
