@@ -189,6 +189,29 @@ func TestPriority(t *testing.T) {
 	}
 }
 
+// Only idle steps run next to the tests that measure durations over the servers.
+func TestTimedTestsRunAlone(t *testing.T) {
+	all := tiers()["all"]
+	isTimed := func(s step) bool { return slices.Contains(s.flags, "-skip="+untimed) }
+	isBusy := func(s step) bool { return !s.idle }
+	found := false
+	for _, p := range all.phases {
+		i := slices.IndexFunc(p, func(l lane) bool { return slices.ContainsFunc(l, isTimed) })
+		if i < 0 {
+			continue
+		}
+		found = true
+		for _, l := range slices.Concat(p[:i], p[i+1:], []lane{all.filler}) {
+			if j := slices.IndexFunc(l, isBusy); j >= 0 {
+				t.Errorf("step %q runs at the same time and is not idle", l[j].name)
+			}
+		}
+	}
+	if !found {
+		t.Error("make test-all has no such step")
+	}
+}
+
 // Each fuzz target of the repository runs in make test-long.
 func TestFuzzTargets(t *testing.T) {
 	var found, want []string
