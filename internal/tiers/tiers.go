@@ -156,7 +156,7 @@ func tiers() map[string]tier {
 	// These begin next to the race detector's step, which compiles other files. A step that compiles the same files at the
 	// same time would compile many of them twice.
 	filler := lane{
-		{name: "lint", command: []string{"make", "lint"}, env: []string{"GOGC=" + compilerGC}, idle: true},
+		{name: "lint", command: []string{"make", "lint"}, env: []string{"GOGC=" + lintGC}, idle: true},
 		{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, idle: true},
 	}
 	// Its Apps have no more threads than those of other tests, which the race detector checks.

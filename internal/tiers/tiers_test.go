@@ -157,9 +157,9 @@ func TestArgsOfTests(t *testing.T) {
 		race bool
 		want string
 	}{
-		{true, "go test -json -vet=off -timeout=60m -toolexec=env GOGC=200 -race " + uninstrumented + " " + module +
+		{true, "go test -json -vet=off -timeout=60m -toolexec=env " + compilerGC + " -race " + uninstrumented + " " + module +
 			"gen -short -run=X"},
-		{false, "go test -json -vet=off -timeout=60m -toolexec=env GOGC=200 " + module + "gen -short -run=X"},
+		{false, "go test -json -vet=off -timeout=60m -toolexec=env " + compilerGC + " " + module + "gen -short -run=X"},
 	} {
 		r := &runner{goCmd: "go", packages: []string{"gen", "runtime"}, flags: []string{"-run=X"}, race: c.race}
 		args, env, err := r.testArgs(s)
