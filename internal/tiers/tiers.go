@@ -156,7 +156,7 @@ func tiers() map[string]tier {
 	// These begin next to the race detector's step, which compiles other files. A step that compiles the same files at the
 	// same time would compile many of them twice.
 	filler := lane{
-		{name: "lint", command: []string{"make", "lint"}, env: []string{"GOGC=" + compilerGC}, idle: true},
+		{name: "lint", command: []string{"make", "lint"}, env: []string{"GOGC=" + lintGC}, idle: true},
 		{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, idle: true},
 	}
 	// Its Apps have no more threads than those of other tests, which the race detector checks.
@@ -167,14 +167,13 @@ func tiers() map[string]tier {
 	queries := step{name: "queries", dir: "internal/scrape", race: true, flags: []string{"-p=1", "-count=1"}, nice: true}
 	prometheus := step{name: "Prometheus", dir: "metrics", race: true, flags: []string{"-p=1"}, nice: true}
 	inParallel, alone := together("servers")
-	suites := append(adapters("servers"), length, lane{inParallel})
-	suites[0] = append(suites[0], otel, traces, prometheus, queries)
+	suites := append(adapters("servers"), length, lane{inParallel}, lane{otel, traces, prometheus, queries})
 	concurrent := func(path string) bool { return light(path) && !sequential(path) }
 
 	return map[string]tier{
 		"test": {phases: []phase{{{raced(lightest)}}}},
 		"all": {
-			phases: []phase{{{raced(concurrent)}}, suites, {{alone}, {simulations}}, {{pages}}}, filler: filler,
+			phases: []phase{{{raced(concurrent)}}, suites, {{alone, pages}, {simulations}}}, filler: filler,
 			servers: true,
 		},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},

@@ -157,9 +157,9 @@ func TestArgsOfTests(t *testing.T) {
 		race bool
 		want string
 	}{
-		{true, "go test -json -vet=off -timeout=60m -toolexec=env GOGC=200 -race " + uninstrumented + " " + module +
+		{true, "go test -json -vet=off -timeout=60m -toolexec=env " + compilerGC + " -race " + uninstrumented + " " + module +
 			"gen -short -run=X"},
-		{false, "go test -json -vet=off -timeout=60m -toolexec=env GOGC=200 " + module + "gen -short -run=X"},
+		{false, "go test -json -vet=off -timeout=60m -toolexec=env " + compilerGC + " " + module + "gen -short -run=X"},
 	} {
 		r := &runner{goCmd: "go", packages: []string{"gen", "runtime"}, flags: []string{"-run=X"}, race: c.race}
 		args, env, err := r.testArgs(s)
@@ -186,6 +186,29 @@ func TestPriority(t *testing.T) {
 		if lower := len(args) > 2; lower != (name != "normal") {
 			t.Errorf("%s: the command is %q", name, args)
 		}
+	}
+}
+
+// Only idle steps run next to the tests that measure durations over the servers.
+func TestTimedTestsRunAlone(t *testing.T) {
+	all := tiers()["all"]
+	isTimed := func(s step) bool { return slices.Contains(s.flags, "-skip="+untimed) }
+	isBusy := func(s step) bool { return !s.idle }
+	found := false
+	for _, p := range all.phases {
+		i := slices.IndexFunc(p, func(l lane) bool { return slices.ContainsFunc(l, isTimed) })
+		if i < 0 {
+			continue
+		}
+		found = true
+		for _, l := range slices.Concat(p[:i], p[i+1:], []lane{all.filler}) {
+			if j := slices.IndexFunc(l, isBusy); j >= 0 {
+				t.Errorf("step %q runs at the same time and is not idle", l[j].name)
+			}
+		}
+	}
+	if !found {
+		t.Error("make test-all has no such step")
 	}
 }
 
