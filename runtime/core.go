@@ -76,7 +76,7 @@ func newCore(a *App) *core {
 		LimitApplied: func() { e.registry.AnnounceSoon() },
 		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },
 		EndChildren:  e.children.Close,
-		Purging:      func(ctx context.Context) error { return e.jobs.RecordEnded(ctx) }, Purged: e.pruneAudit,
+		Purging:      func(ctx context.Context) (time.Time, error) { return e.jobs.Purgeable(ctx) }, Purged: e.pruneAudit,
 	})
 	e.ctx, e.client, e.bus = e.tasks.Context(), e.tasks.Client, e.tasks.Bus()
 	e.finishNew()

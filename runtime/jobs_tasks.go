@@ -3,17 +3,15 @@ package runtime
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/jobs"
-	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // jobsConfig returns the configuration of package jobs.
 func jobsConfig(c *core) jobs.Config {
 	return jobs.Config{
-		Docs: c.ports.Docs, Coordinator: c.ports.Coordinator, Backend: c.ports.Name,
+		Docs: c.ports.Docs, Store: c.store, Coordinator: c.ports.Coordinator, Backend: c.ports.Name,
 		Instance: c.app.instance.ID, Idle: c.app.settings.idle,
 		Context: c.ctx, Requests: c.requests, Bus: c.bus, Log: c.log, NewID: c.app.NewID, Hooks: c.app.hooks,
 		Unavailable: func(message string, err error) { c.client.LogUnavailable(c.ctx, message, err) },
@@ -23,24 +21,6 @@ func jobsConfig(c *core) jobs.Config {
 
 // jobsTasks implements [jobs.Tasks].
 type jobsTasks struct{ c *core }
-
-func (t jobsTasks) Now(ctx context.Context) (time.Time, error) { return t.c.store.Now(ctx) }
-
-func (t jobsTasks) Statuses(ctx context.Context, ids []string) (map[string]Status, error) {
-	return t.c.store.Statuses(ctx, ids)
-}
-
-func (t jobsTasks) Insert(ctx context.Context, all []backend.NewTask) ([]Task, error) {
-	var stored []Task
-	for part := range backend.SplitInsert(all, tasks.MaxInsertBytes) {
-		some, err := t.c.store.Insert(ctx, part)
-		if err != nil {
-			return stored, err
-		}
-		stored = append(stored, some...)
-	}
-	return stored, nil
-}
 
 func (t jobsTasks) Wake(queue string, ids []string) { t.c.client.Wake(queue, ids) }
 

@@ -26,7 +26,8 @@ func (a *App) StopTask(ctx context.Context, id string, opts ...ActionOption) err
 }
 
 // DeleteTask deletes a task that has ended, with its subtasks. Deleting a task that does not exist has no effect. If the
-// task or one of its subtasks has not ended, or the task is a subtask itself, it returns [ErrFailedPrecondition].
+// task or one of its subtasks has not ended, or the task is a subtask itself, it returns [ErrFailedPrecondition], and
+// also for 30 s after the end of a task that a job has submitted.
 func (a *App) DeleteTask(ctx context.Context, id string, opts ...ActionOption) error {
 	c, act, err := a.acting(opts)
 	if err != nil {
@@ -46,6 +47,9 @@ func (c *core) deleteTask(ctx context.Context, id string) error {
 
 // deleteStored is deleteTask without the remembered statuses.
 func (c *core) deleteStored(ctx context.Context, id string) error {
+	if err := c.jobs.PrepareDelete(ctx, id); err != nil {
+		return err
+	}
 	return c.requests.Do(ctx, func(ctx context.Context) error { return c.store.Delete(ctx, id) })
 }
 

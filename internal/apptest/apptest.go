@@ -37,6 +37,8 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"retried_once", retriedOnce},                          // concurrent retries make one task
 		{"rolling_deploy", rollingDeploy},                      // versions run their own tasks
 		{"waits_for_version", waitsForVersion},                 // a task waits until its version is present
+		{"fails_without_version", failsWithoutVersion},         // but not before the configured time
+		{"other_version_runs", otherVersionRuns},               // workers that can decode its tasks run them
 		{"calls_by_version", versionCalls},                     // a call goes to an instance of its version
 		{"require_worker", requireWorker},                      // RequireWorker fails unless a worker is present
 		{"no_worker", noWorker},                                // a task waits for a worker, and runs once

@@ -150,6 +150,56 @@ func waitsForVersion(w *world) {
 	}
 }
 
+// failsWithoutVersion has a task that no worker can decode until it fails. Nothing is charged to it until then.
+func failsWithoutVersion(w *world) {
+	const after = 3 * time.Second
+	app := w.open(worksNew(func(context.Context, string) (int, error) { return 1, nil }), af.WrongVersionAfter(after))
+	q := af.NewQueue[int, int](app, oldWorker)
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	begun := time.Now()
+	id := must(q.Submit(ctx, 7))(w)
+	_, err := q.Wait(ctx, id)
+	if took := time.Since(begun); !errors.Is(err, af.ErrFailedPrecondition) || took < after {
+		w.Errorf("after %v: %v", took, err)
+	}
+	if t := must(q.Get(ctx, id))(w); t.Fence < 2 || t.Crashes != 0 || t.Error == nil ||
+		!strings.Contains(t.Error.Message, "no worker of that version") {
+		w.Errorf("it has failed as %+v, error %+v", t, t.Error)
+	}
+}
+
+// otherVersionRuns has tasks of two versions whose payloads a worker of one can decode. It runs each of them
+// once.
+func otherVersionRuns(w *world) {
+	client := w.open(nil, af.IP("192.0.2.9"))
+	other := oldWorker
+	other.Payload = "0ther00000000"
+	queues := []af.Queue[int, int]{af.NewQueue[int, int](client, oldWorker), af.NewQueue[int, int](client, other)}
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	var ids []string
+	for n := range 10 {
+		ids = append(ids, must(queues[n%2].Submit(ctx, n))(w))
+	}
+	var runs atomic.Int64
+	w.open(worksOld(func(_ context.Context, n int) (int, error) {
+		runs.Add(1)
+		return n, nil
+	}))
+	for i, id := range ids {
+		if n := must(queues[0].Wait(ctx, id))(w); n != i {
+			w.Errorf("task %d has the result %d", i, n)
+		}
+		if t := must(queues[0].Get(ctx, id))(w); t.Attempt != 1 {
+			w.Errorf("task %s has run as %+v", id, t)
+		}
+	}
+	if n := runs.Load(); n != int64(len(ids)) {
+		w.Errorf("%d runs of %d tasks", n, len(ids))
+	}
+}
+
 // retriedOnce retries a failed task from several Apps at once, and all failed tasks twice.
 func retriedOnce(w *world) {
 	run := works(func(context.Context, int) (int, error) { return 0, af.Permanent(errors.New("no")) })

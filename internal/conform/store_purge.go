@@ -34,6 +34,7 @@ var purgeBehaviours = []behaviour{
 		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 10), 1)
 		w.same("the live one comes back", w.add(unique("k")), holder)
 	}},
+	{"before", purgeBefore}, // what has ended later is kept, whatever the limits are
 	{"no_limits", func(w *world) { // nothing is deleted
 		w.done(w.add(), backend.StatusSuccess)
 		w.same("purged", w.purge(backend.Retention{}, 10), 0)
@@ -68,6 +69,33 @@ func purgeAge(w *world) {
 	_, err := w.Store.Get(w.ctx(), old)
 	w.wantCode(err, backend.ErrNotFound)
 	w.same("its id is free again", w.insert(w.task(id(old)))[0].Status, backend.StatusWaiting)
+}
+
+func purgeBefore(w *world) {
+	first := w.add()
+	w.done(first, backend.StatusSuccess)
+	w.o.Sleep(3 * w.o.Tick)
+	later, last := w.add(), w.add()
+	w.done(later, backend.StatusSuccess)
+	w.o.Sleep(3 * w.o.Tick)
+	w.done(last, backend.StatusSuccess)
+	w.o.Sleep(3 * w.o.Tick)
+	ended := func(id string) time.Time {
+		w.Helper()
+		t, err := w.Store.Get(w.ctx(), id)
+		w.must(err)
+		return t.Ended
+	}
+	all := ids(w.list(backend.TaskQuery{}))
+	slices.Sort(all)
+	age, max := backend.Retention{Age: w.o.Tick, Before: ended(first)}, backend.Retention{Max: 1, Before: ended(first)}
+	w.same("purged by age", w.purge(age, 10), 0)
+	w.same("purged by number", w.purge(max, 10), 0)
+	w.same("left", w.left(), all)
+	age.Before, max.Before = ended(later), ended(last)
+	w.same("the first purged by age", w.purge(age, 10), 1)
+	w.same("another purged by number", w.purge(max, 10), 1)
+	w.same("the last is left", w.left(), []string{last})
 }
 
 // purgeAgainstSpawn: a subtask that has succeeded without subtasks may get its first ones at any time. Even if parts

@@ -57,7 +57,7 @@ func (l *Log) Check(limits func(queue string) Limits) []Violation {
 				c.fail("I7", e, t.ID, "it was not inserted, and no live task has its key %q", t.UniqueKey)
 			}
 		}
-		if e.Op == "Purge" {
+		if e.Op == "Purge" || e.Op == "Delete" {
 			c.purge(e)
 		}
 		for _, ch := range e.Changes {
@@ -75,7 +75,7 @@ func (c *checker) fail(rule string, e Entry, id, format string, args ...any) {
 func (c *checker) change(e Entry, ch Change) {
 	a, b, id := ch.Before, ch.After, ch.id()
 	if b.ID == "" {
-		if e.Op != "Discard" && e.Op != "Purge" || e.Op == "Discard" && (a.Fence > 0 || a.Source == "") {
+		if e.Op != "Discard" && e.Op != "Purge" && e.Op != "Delete" || e.Op == "Discard" && (a.Fence > 0 || a.Source == "") {
 			c.fail("I1", e, id, "deleted while %s", a.Status)
 		}
 		c.forget(a)

@@ -148,7 +148,10 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 		return
 	}
 	next := now.Created + ((was.Done-now.Created)/now.every+1)*now.every
-	waiting := slices.ContainsFunc(was.Owed, func(f firing) bool { return f.Skip == "" })
+	waiting := slices.ContainsFunc(was.Owed, func(f firing) bool {
+		id := fireID(job, f.Due)
+		return f.Skip == "" && (c.inserted[id] == 0 || c.live[job][id]) // its task has not ended
+	})
 	for _, f := range now.Owed[len(was.Owed):] {
 		first := f.Due - int64(f.More)*now.every
 		if first != next {

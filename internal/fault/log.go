@@ -181,6 +181,9 @@ func (l *Log) touched(n *Entry, c call, v any) []string {
 				}
 			}
 		}
+		if c.op == "Delete" { // with its tree
+			ids = slices.Collect(maps.Keys(l.Tasks))
+		}
 		if c.op == "Finish" {
 			return []string{arg, arg + "/done"}
 		}

@@ -51,6 +51,9 @@ func (s *scenario) more() {
 		// Keep tasks for longer than any request is in flight. Otherwise a scheduler whose insert is late would insert the
 		// task of a fire again that another one has carried out meanwhile.
 		s.Keep = d.Span(5*time.Second, 12*time.Second)
+		if len(s.Jobs) > 0 { // the tasks of their fires are kept for 30 s
+			s.Storm = max(s.Storm, 50*time.Second)
+		}
 		s.Plan.MostDelay = min(s.Plan.MostDelay, time.Second)
 		for i := range s.Events {
 			if what := s.Events[i].What; what == "freeze" || what == "outage" {
@@ -270,8 +273,12 @@ func (m *sim) retain() {
 		default:
 		}
 		keep := backend.Retention{Age: m.s.Keep}
-		if len(m.s.Jobs) == 0 && n%3 == 2 {
+		if n%3 == 2 {
 			keep.Max = 2
+		}
+		if len(m.s.Jobs) > 0 {
+			keep.Before = time.Now().Add(-30 * time.Second)
+			m.deleteFires(n)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		if recorded(ctx, ports) {
@@ -281,26 +288,35 @@ func (m *sim) retain() {
 	}
 }
 
-// recorded reports whether the histories of all jobs have their pending fires whose tasks have ended. A process adds
-// these before it purges.
+// deleteFires tries to delete the tasks of fires, as users do.
+func (m *sim) deleteFires(n int) {
+	m.try(n, func(ctx context.Context, app *af.App) error {
+		page, err := app.Tasks(ctx, af.TaskQuery{Statuses: []af.Status{af.StatusSuccess, af.StatusFailed}})
+		for _, t := range page.Tasks {
+			if strings.HasPrefix(t.ID, "job/") {
+				err = app.DeleteTask(ctx, t.ID)
+			}
+		}
+		return err
+	})
+}
+
+// recorded reports whether all pending fires whose tasks have ended were marked a while ago. A process does so before
+// it purges.
 func recorded(ctx context.Context, ports *backend.Ports) bool {
 	jobs, err := ports.Docs.List(ctx, "jobs/")
 	if err != nil {
 		return false
 	}
 	for _, d := range jobs {
-		var job, history struct{ Owed, Fires []struct{ Due int64 } }
+		var job struct{ Owed []struct{ Due, Ended int64 } }
 		id := strings.TrimPrefix(d.Name, "jobs/")
-		if json.Unmarshal(d.Value, &job) != nil || len(job.Owed) == 0 {
+		if json.Unmarshal(d.Value, &job) != nil {
 			continue
-		}
-		h, err := ports.Docs.Get(ctx, "fires/"+id)
-		if backend.CodeOf(err) != backend.ErrNotFound && (err != nil || json.Unmarshal(h.Value, &history) != nil) {
-			return false
 		}
 		for _, f := range job.Owed {
 			task, err := ports.Store.Get(ctx, fmt.Sprintf("job/%s/%d", id, f.Due))
-			if err == nil && task.Status.Final() && !slices.Contains(history.Fires, f) {
+			if err == nil && task.Status.Final() && (f.Ended == 0 || time.Now().Unix()-f.Ended <= 30) {
 				return false
 			}
 		}

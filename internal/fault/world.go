@@ -134,7 +134,7 @@ func (e *edge) awaitUp(ctx context.Context, c call) error {
 func (c call) reads() bool {
 	switch c.op {
 	case "Insert", "Claim", "Settle", "Beat", "ExpireOwner", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop",
-		"Purge",
+		"Purge", "Delete",
 		"Docs.PutIf", "Docs.PutAll", "Docs.Delete":
 		return false
 	}

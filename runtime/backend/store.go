@@ -159,7 +159,7 @@ type Store interface {
 	Delete(ctx context.Context, id string) error
 
 	// Purge deletes up to max ended tasks, oldest first: those that ended longer than r.Age ago, and those beyond the
-	// newest r.Max of their queue. Subtasks, including uncommitted ones, are deleted together with their source, not
+	// newest r.Max of their queue, both only if they ended before r.Before. Subtasks, including uncommitted ones, are deleted together with their source, not
 	// before. It returns the number of deleted tasks.
 	Purge(ctx context.Context, r Retention, max int) (int, error)
 }
@@ -380,6 +380,8 @@ func BoundedTotal(counted int) (total int, atLeast bool) {
 type Retention struct {
 	Age time.Duration
 	Max int // per queue
+	// Before limits both: tasks that ended at this time of the store's clock or later are kept. A zero time is ignored.
+	Before time.Time
 }
 
 // A ProcessWatcher is an optional interface of a [Store] that learns from the operating system when a process has

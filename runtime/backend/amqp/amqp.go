@@ -89,6 +89,9 @@ type Config struct {
 	Quorum bool
 	// Degraded lets Dial succeed while no broker is reachable. A broker that rejects the connection is still an error.
 	Degraded bool
+	// Observer is set by programs that only read and administer. They declare no exchanges, and a queue for control
+	// messages only before their first call, so they need no permission to configure anything until then.
+	Observer bool
 
 	rebindEvery  time.Duration // 0 is defaultRebindEvery
 	lateAfter    time.Duration // 0 is defaultLateAfter

@@ -51,6 +51,9 @@ func (g *generation) openControl() error {
 	if err != nil {
 		return err
 	}
+	g.mu.Lock()
+	g.controlled = true
+	g.mu.Unlock()
 	g.endOnClose("control messages", ch)
 	cancelled := ch.NotifyCancel(make(chan string, 1))
 	g.spawn(func() {
@@ -75,6 +78,30 @@ func (s *serving) controlKeys() []string {
 	return keys
 }
 
+// ensureControl opens the queue for control messages, which an observer doesn't have before its first call.
+func (g *generation) ensureControl(ctx context.Context) *backend.Error {
+	if g.hasControl() {
+		return nil
+	}
+	_, err := onChannel(ctx, g.declarer, func(*amqp091.Channel) (none struct{}, err error) {
+		if !g.hasControl() {
+			err = g.openControl()
+		}
+		return none, err
+	})
+	if err != nil {
+		return asError(explainQueue(g.control, err), backend.ErrUnavailable, "declaring queue "+g.control,
+			backend.OutcomeNotSent)
+	}
+	return nil
+}
+
+func (g *generation) hasControl() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.controlled
+}
+
 // watchRenewals subscribes the Conn to renewal events of a service's queue before its first call.
 func (g *generation) watchRenewals(ctx context.Context, service string) *backend.Error {
 	g.mu.Lock()
@@ -84,6 +111,9 @@ func (g *generation) watchRenewals(ctx context.Context, service string) *backend
 		return nil
 	}
 	err := g.mayPublish(ctx, "calling "+service, route{exchangeCalls, service}, route{exchangeControl, service})
+	if err == nil {
+		err = g.ensureControl(ctx)
+	}
 	if err != nil || full {
 		return err
 	}

@@ -109,6 +109,11 @@ func (g *generation) ensureQueue(ctx context.Context, name string, args amqp091.
 	_, err := onChannel(ctx, g.declarer, func(ch *amqp091.Channel) (amqp091.Queue, error) {
 		return ch.QueueDeclare(name, true, false, false, false, args)
 	})
+	if isCode(err, amqp091.AccessRefused) { // a program that only submits needs no permission if its workers have run
+		if _, exists, e := g.declarer.inspectQueue(ctx, name); exists && e == nil {
+			err = nil
+		}
+	}
 	if err != nil {
 		return asError(explainQueue(name, err), backend.ErrUnavailable, "declaring queue "+name, backend.OutcomeNotSent)
 	}

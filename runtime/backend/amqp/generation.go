@@ -39,7 +39,7 @@ type generation struct {
 	declarer         *declarer
 	inspector        *declarer // for queues of services, which may be on a node that doesn't respond
 	checker          *declarer // on the publishing connection; nil if no permission needs checking
-	control          string    // name of the queue for control messages
+	control          string    // name of the queue for control messages; see controlled
 	maxHeaders       int       // bytes of headers that fit into a frame
 
 	lost chan struct{}  // closed when the generation has ended
@@ -47,13 +47,14 @@ type generation struct {
 
 	hinting *connstate.State // down while confirms are late; see liveness.go
 
-	mu       sync.Mutex
-	blocked  condition       // the broker blocks publishers
-	silent   condition       // the broker doesn't answer; see liveness.go
-	stalled  condition       // blocked or silent
-	declared map[string]bool // durable queues known to exist
-	renewals map[string]bool // services whose renewal events this Conn receives
-	allowed  map[route]bool  // routes to which the user may publish
+	mu         sync.Mutex
+	blocked    condition       // the broker blocks publishers
+	silent     condition       // the broker doesn't answer; see liveness.go
+	stalled    condition       // blocked or silent
+	declared   map[string]bool // durable queues known to exist
+	controlled bool            // the queue for control messages is open
+	renewals   map[string]bool // services whose renewal events this Conn receives
+	allowed    map[route]bool  // routes to which the user may publish
 
 	wg sync.WaitGroup
 }
@@ -137,8 +138,10 @@ func (g *generation) openChannels() error {
 		return err
 	}
 	returns := channels[0].NotifyReturn(make(chan amqp091.Return, publisherQueue))
-	if err := g.openControl(); err != nil {
-		return err
+	if !g.conn.config.Observer {
+		if err := g.openControl(); err != nil {
+			return err
+		}
 	}
 	if g.confirmed, err = newConfirmer(g, channels[2]); err != nil {
 		return err

@@ -82,7 +82,11 @@ func (g *generation) watchLiveness() {
 		if detector.check(g.isBlocked(), confirm, g.consume.sock.quiet()) {
 			asker.jobs <- func(ch *amqp091.Channel) { // never blocks: there is one question at a time
 				// Any reply is an answer. If the queue was deleted, the generation ends.
-				_, _ = ch.QueueDeclarePassive(g.control, false, true, true, false, nil)
+				if g.hasControl() {
+					_, _ = ch.QueueDeclarePassive(g.control, false, true, true, false, nil)
+				} else {
+					_ = ch.ExchangeDeclarePassive("amq.direct", amqp091.ExchangeDirect, true, false, false, false, nil)
+				}
 				answers <- struct{}{}
 			}
 		}

@@ -19,9 +19,13 @@ import (
 // A route is the exchange and the routing key of a publishing.
 type route struct{ exchange, key string }
 
-// declareExchanges declares the exchanges. An exchange that the user may not declare, or that has another type, must
-// exist.
+// declareExchanges declares the exchanges, unless the program is an observer. An exchange that the user may not declare,
+// or that has another type, must exist.
 func (g *generation) declareExchanges() error {
+	if g.conn.config.Observer {
+		g.checkPermissions() // also finds out before a call whether the exchanges exist
+		return nil
+	}
 	for _, x := range []struct {
 		name  string
 		kinds []string // the second is an alternative that an administrator may have created

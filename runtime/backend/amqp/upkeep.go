@@ -43,8 +43,10 @@ func (g *generation) probeMessage(exchange, key string) *confirmedPublishing {
 // unroutable. An error means that the result is unknown or that the generation has ended.
 func (g *generation) probe(ctx context.Context, more ...*confirmedPublishing) *backend.Error {
 	var own []*confirmedPublishing
-	for _, k := range g.selfKeys() {
-		own = append(own, g.probeMessage(k.exchange, k.key))
+	if g.hasControl() {
+		for _, k := range g.selfKeys() {
+			own = append(own, g.probeMessage(k.exchange, k.key))
+		}
 	}
 	if err := g.confirmed.send(ctx, append(own, more...)); err != nil {
 		return err

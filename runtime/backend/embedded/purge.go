@@ -69,6 +69,11 @@ func (s *store) purgeLimits(ctx context.Context, keep backend.Retention) (limits
 		if old := now - int64(keep.Age) - 1; keep.Age > 0 && (!found || l.closed <= old) {
 			l.closed, l.seq, found = old, math.MaxInt64, true
 		}
+		if !keep.Before.IsZero() {
+			if last := instant.Of(keep.Before) - 1; l.closed > last {
+				l.closed, l.seq = last, math.MaxInt64
+			}
+		}
 		if !found {
 			continue
 		}

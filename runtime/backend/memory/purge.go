@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"math"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -88,10 +89,14 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	before := int64(math.MaxInt64)
+	if !keep.Before.IsZero() {
+		before = now.instant(keep.Before)
+	}
 	n := 0
 	for keep.Age > 0 && n < max {
 		e, ok := s.oldestTree()
-		if !ok || now.at-e.at <= int64(keep.Age) {
+		if !ok || now.at-e.at <= int64(keep.Age) || e.at >= before {
 			break
 		}
 		n += s.purgeTree(e.root, max-n)
@@ -102,7 +107,7 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	for _, q := range s.queues {
 		for n < max && q.ended.len() > keep.Max {
 			e, ok := q.ended.first()
-			if !ok {
+			if !ok || e.at >= before {
 				break
 			}
 			n += s.purgeTree(e.root, max-n)

@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 const (
@@ -89,9 +90,12 @@ func (c *Client) nextQueue(ctx context.Context, from string) (string, bool, erro
 func (c *Client) purgeQueue(
 	ctx context.Context, pos *purgePosition, keep backend.Retention, max int,
 ) (n int, err error) {
-	from := pos.ended
+	from, limit := pos.ended, int64(always)
+	if !keep.Before.IsZero() {
+		limit = instant.Of(keep.Before)
+	}
 	if keep.Age > 0 {
-		before := c.clock.now() - int64(keep.Age)
+		before := min(c.clock.now()-int64(keep.Age), limit)
 		ended := m{"$gt": int64(0), "$gte": from, "$lt": before}
 		n, err = c.purgeOldest(ctx, pos, overIn(pos.queue, ended), before, 0, max)
 		if err != nil || n >= max {
@@ -104,12 +108,13 @@ func (c *Client) purgeQueue(
 			return n, err
 		}
 		pos.ended = from
-		ended := m{"$gt": int64(0), "$gte": from, "$lte": last}
-		deleted, err := c.purgeOldest(ctx, pos, overIn(pos.queue, ended), c.clock.now(), 0, max-n)
-		if n += deleted; err != nil || n >= max || tied == 0 {
+		before := min(c.clock.now(), limit)
+		ended := m{"$gt": int64(0), "$gte": from, "$lte": last, "$lt": limit}
+		deleted, err := c.purgeOldest(ctx, pos, overIn(pos.queue, ended), before, 0, max-n)
+		if n += deleted; err != nil || n >= max || tied == 0 || last+1 >= limit {
 			return n, err
 		}
-		deleted, err = c.purgeOldest(ctx, pos, overIn(pos.queue, last+1), c.clock.now(), tied, max-n)
+		deleted, err = c.purgeOldest(ctx, pos, overIn(pos.queue, last+1), before, tied, max-n)
 		return n + deleted, err
 	}
 	return n, nil

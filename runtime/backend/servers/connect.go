@@ -94,7 +94,7 @@ func (b *Backend) rabbitConfig(env backend.Env) (amqp.Config, error) {
 		TLS:            secure,
 		ConnectTimeout: c.ConnectTimeout, Heartbeat: c.Heartbeat, Instance: env.Instance, Logger: env.Logger,
 		Database: b.config.MongoDB.DB, // hints name tasks of this database
-		Quorum:   b.options.quorum, Degraded: b.options.degraded,
+		Quorum:   b.options.quorum, Degraded: b.options.degraded, Observer: env.Observer,
 	}, err
 }
 

@@ -47,17 +47,13 @@ func (s *Scheduler) submit(ctx context.Context, batch []*fire, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	s.dropEnded(ctx, succeeding(batch), now)
-	var decided, resumed []*fire
+	var decided []*fire
 	for _, f := range succeeding(batch) {
-		if f.job.Waiting() > 0 && !f.waits() {
-			resumed = append(resumed, f)
-		}
 		if s.isDue(f.job, now) && f.job.decide(now, f.live) {
 			f.job.read = time.Now()
 			decided = append(decided, f)
 		}
 	}
-	s.readFired(ctx, resumed)
 	s.write(ctx, succeeding(decided))
 	s.insertAll(ctx, succeeding(batch))
 }
@@ -81,23 +77,6 @@ func (s *Scheduler) dropEnded(ctx context.Context, batch []*fire, now time.Time)
 			f.job.Live = f.job.liveIn(statuses, now)
 			f.live = len(f.job.Live) > 0
 		}
-	}
-}
-
-// readFired reads which due times of earlier passes were carried out. A scheduler may have died after it added them to
-// the history, and before it removed them from Pending. Retention may have deleted their tasks since, so inserting these
-// again would not be idempotent.
-func (s *Scheduler) readFired(ctx context.Context, batch []*fire) {
-	if len(batch) == 0 {
-		return
-	}
-	ids := make([]string, len(batch))
-	for i, f := range batch {
-		ids[i] = f.job.id
-	}
-	fired, err := s.catalog.fired(ctx, ids)
-	for _, f := range batch {
-		f.recorded, f.err = fired[f.job.id], err
 	}
 }
 
@@ -161,7 +140,7 @@ func (s *Scheduler) insertParts(ctx context.Context, group []*fire) {
 	if len(tasks) == 0 {
 		return
 	}
-	_, err := s.catalog.tasks.Insert(ctx, tasks)
+	_, err := s.catalog.insert(ctx, tasks)
 	if half := len(group) / 2; half > 0 && retry.Refused(err) {
 		s.insertParts(ctx, group[:half])
 		s.insertParts(ctx, group[half:])
@@ -199,7 +178,7 @@ func (s *Scheduler) record(ctx context.Context, batch []*fire, now time.Time) {
 		for i, f := range part {
 			notes[i] = &note{job: f.job.id}
 			for _, p := range f.job.Pending[:f.taken] {
-				notes[i].entries = append(notes[i].entries, HistoryEntry{Firing: p, At: now.Unix()})
+				notes[i].entries = append(notes[i].entries, entryOf(p, now))
 			}
 		}
 		s.catalog.addHistories(ctx, notes)

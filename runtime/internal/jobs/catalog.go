@@ -33,7 +33,7 @@ func (c *Catalog) publish(id string) {
 // now returns the store's time.
 func (c *Catalog) now(ctx context.Context) (now time.Time, err error) {
 	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-		now, err = c.tasks.Now(ctx)
+		now, err = c.cfg.Store.Now(ctx)
 		return err
 	})
 	return now, err
@@ -238,7 +238,7 @@ func (c *Catalog) Run(
 		return "", err
 	}
 	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-		_, err := c.tasks.Insert(ctx, []backend.NewTask{n})
+		_, err := c.insert(ctx, []backend.NewTask{n})
 		return err
 	})
 	if err != nil {
@@ -255,6 +255,19 @@ func (c *Catalog) Run(
 	err = c.addHistory(ctx, id, []HistoryEntry{{At: now.Unix(), Task: task}})
 	c.logUnnoted(task, err)
 	return task, nil
+}
+
+// insert inserts tasks, in batches if they are many or large, and returns them as stored. It returns existing tasks
+// unchanged. After an error it returns the tasks of the batches before; any other may be stored.
+func (c *Catalog) insert(ctx context.Context, all []backend.NewTask) (stored []backend.Task, err error) {
+	for part := range backend.SplitInsert(all, maxInsertBytes) {
+		some, err := c.cfg.Store.Insert(ctx, part)
+		if err != nil {
+			return stored, err
+		}
+		stored = append(stored, some...)
+	}
+	return stored, nil
 }
 
 // logUnnoted logs that a task of Run was not recorded in its job's documents.

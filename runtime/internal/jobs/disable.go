@@ -66,7 +66,7 @@ func (c *Catalog) Disable(ctx context.Context, id string, by Action) error {
 		first := true
 		for _, f := range j.Pending {
 			switch {
-			case f.Skip != "": // recorded in the history
+			case !f.open(): // recorded in the history
 			case first:
 				first = false
 			case j.Overlap == OverlapQueue: // not being submitted: these are submitted one by one
@@ -90,7 +90,7 @@ func (c *Catalog) Disable(ctx context.Context, id string, by Action) error {
 			return false
 		}
 		for _, f := range dropped {
-			if f.Skip == "" && j.Overlap != OverlapAllow { // it may have been submitted before and still be running
+			if f.open() && j.Overlap != OverlapAllow { // it may have been submitted before and still be running
 				j.addLive(FireID(id, f.Due))
 			}
 		}
@@ -150,8 +150,8 @@ func (c *Catalog) dropFires(ctx context.Context, id string, fires []Firing) erro
 	var tasks []backend.NewTask
 	var entries []HistoryEntry
 	for _, f := range fires {
-		if f.Skip != "" {
-			entries = append(entries, HistoryEntry{Firing: f, At: now.Unix()})
+		if !f.open() {
+			entries = append(entries, entryOf(f, now))
 			continue
 		}
 		t := j.task(FireID(id, f.Due))
@@ -160,7 +160,7 @@ func (c *Catalog) dropFires(ctx context.Context, id string, fires []Firing) erro
 	}
 	var stored []backend.Task
 	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-		some, err := c.tasks.Insert(ctx, tasks)
+		some, err := c.insert(ctx, tasks)
 		stored, tasks = append(stored, some...), tasks[len(some):]
 		return err
 	})

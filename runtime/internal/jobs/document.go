@@ -54,7 +54,13 @@ type Firing struct {
 	Due  int64  `json:"due"`
 	Skip string `json:"skip,omitempty"` // why there is no task
 	More int    `json:"more,omitempty"` // number of earlier due times skipped with it
+	// Ended is when the task was known to have ended, and 0 if it isn't known. Its task may have been deleted since, so it
+	// must not be inserted again. See [Catalog.Purgeable].
+	Ended int64 `json:"ended,omitempty"`
 }
+
+// open reports whether a pending fire's task may have to be inserted, or may not have ended.
+func (f *Firing) open() bool { return f.Skip == "" && f.Ended == 0 }
 
 // Reasons to skip due times.
 const (
@@ -241,7 +247,7 @@ func (j *Document) clamp() {
 	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held, &j.Changed}
 	for _, list := range [][]Firing{j.Pending, j.Dropped} {
 		for i := range list {
-			instants = append(instants, &list[i].Due)
+			instants = append(instants, &list[i].Due, &list[i].Ended)
 		}
 	}
 	for _, at := range instants {
@@ -263,7 +269,7 @@ func (j *Document) ID() string { return j.id }
 // Waiting returns how many pending due times will submit a task.
 func (j *Document) Waiting() (n int) {
 	for _, f := range j.Pending {
-		if f.Skip == "" {
+		if f.open() {
 			n++
 		}
 	}

@@ -3,74 +3,146 @@ package jobs
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// RecordEnded adds pending fires whose tasks have ended to the histories. It must be called before tasks are deleted: if
-// the scheduler that inserted a task died before it recorded that, another one inserts it again, which is only harmless
-// as long as the task exists or the history has its due time.
-func (c *Catalog) RecordEnded(ctx context.Context) error {
+// keptFor is how long the task of a fire is kept after its end, and after its pending fire was marked as ended. It is
+// longer than a scheduler takes from reading the job until the store has inserted the task: freshFor + opTimeout.
+const keptFor = 30 * time.Second
+
+// Purgeable prepares a purge of tasks. It returns the store's time before which a task must have ended to be deleted,
+// and the zero time if there are no jobs: any ended task may be deleted then. It marks pending fires whose tasks have
+// ended. The tasks of fires that were marked just now are kept, and with them all that ended later.
+func (c *Catalog) Purgeable(ctx context.Context) (before time.Time, err error) {
 	if c.cfg.Docs == nil {
-		return nil
+		return time.Time{}, nil
 	}
 	jobs, err := c.All(ctx, "")
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for _, j := range jobs {
-		for _, p := range j.submitted() {
-			ids = append(ids, FireID(j.id, p.Due))
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	statuses := map[string]backend.Status{}
-	for part := range slices.Chunk(ids, maxBatchTasks) {
-		if err := c.addStatuses(ctx, statuses, part); err != nil {
-			return err
-		}
+	if err != nil || len(jobs) == 0 {
+		return time.Time{}, err
 	}
 	now, err := c.now(ctx)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
-	var notes []*note
+	before = now.Add(-keptFor)
+	statuses, err := c.submittedStatuses(ctx, jobs)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var changed []*Document
 	for _, j := range jobs {
-		n := &note{job: j.id}
-		for _, p := range j.submitted() {
-			if statuses[FireID(j.id, p.Due)].Final() {
-				n.entries = append(n.entries, HistoryEntry{Firing: p, At: now.Unix()})
+		if j.markEnded(now, func(id string) bool { return statuses[id].Final() }) {
+			changed = append(changed, j)
+		}
+	}
+	refused := map[string]bool{}
+	for part := range slices.Chunk(changed, maxBatch) {
+		for i, err := range c.writeAll(ctx, part) {
+			switch {
+			case retry.Refused(err): // it must not delay purges for ever
+				refused[part[i].id] = true
+			case err != nil && backend.CodeOf(err) != backend.ErrAborted: // if another process has changed it, keep its task
+				return time.Time{}, err
 			}
 		}
-		if len(n.entries) > 0 {
-			notes = append(notes, n)
+	}
+	for _, j := range jobs {
+		for _, p := range j.submitted() {
+			if due := time.Unix(p.Due, 0); p.recentlyEnded(now) && due.Before(before) && !refused[j.id] {
+				before = due // its task has ended later
+			}
 		}
 	}
-	c.addHistories(ctx, notes)
-	for _, n := range notes {
-		if _, err := c.load(ctx, n.job, nil); backend.CodeOf(err) == backend.ErrNotFound {
-			c.deleteHistory(ctx, n.job) // the job may have been removed before its history was written
+	return before, nil
+}
+
+// PrepareDelete prepares the deletion of a task. If the task is of a fire that a scheduler may still submit,
+// PrepareDelete returns ErrFailedPrecondition. It costs nothing for other tasks.
+func (c *Catalog) PrepareDelete(ctx context.Context, id string) error {
+	job, due, ok := parseFireID(id)
+	if !ok || c.cfg.Docs == nil {
+		return nil
+	}
+	var task backend.Task
+	err := c.cfg.Requests.Do(ctx, func(ctx context.Context) (err error) {
+		task, err = c.cfg.Store.Get(ctx, id)
+		return err
+	})
+	switch {
+	case backend.CodeOf(err) == backend.ErrNotFound:
+		return nil
+	case err != nil:
+		return err
+	case !task.Status.Final():
+		return nil // the store refuses to delete it
+	}
+	var left time.Duration // until it may be deleted
+	err = c.edit(ctx, job, func(j *Document, now time.Time) (changed bool, _ error) {
+		changed = j.markEnded(now, func(other string) bool { return other == id })
+		left = keptFor - now.Sub(task.Ended)
+		for _, p := range j.Pending {
+			if p.Due == due && p.Ended != 0 {
+				left = max(left, keptFor-now.Sub(time.Unix(p.Ended, 0)))
+			}
 		}
-		// A history that can't be decoded delays no purge: its job does not fire.
-		if n.err != nil && backend.CodeOf(n.err) != backend.ErrDataLoss {
-			return n.err
+		return changed, nil
+	})
+	if err == nil && left > 0 {
+		err = backend.Errorf(backend.ErrFailedPrecondition,
+			"task %q is of a due time that a scheduler may be submitting: delete it %s later", id,
+			max(left.Round(time.Second), time.Second)).With(backend.OutcomeNotSent)
+	}
+	return err
+}
+
+// submittedStatuses returns the statuses of the tasks of submitted fires that are not marked as ended.
+func (c *Catalog) submittedStatuses(ctx context.Context, jobs []*Document) (map[string]backend.Status, error) {
+	var ids []string
+	for _, j := range jobs {
+		for _, p := range j.submitted() {
+			if p.open() {
+				ids = append(ids, FireID(j.id, p.Due))
+			}
 		}
 	}
-	return nil
+	statuses := make(map[string]backend.Status, len(ids))
+	for part := range slices.Chunk(ids, maxBatchTasks) {
+		if err := c.addStatuses(ctx, statuses, part); err != nil {
+			return nil, err
+		}
+	}
+	return statuses, nil
 }
 
 // submitted returns the pending fires whose tasks may have been inserted.
-func (j *Document) submitted() (fires []Firing) {
-	for _, p := range j.Pending {
+func (j *Document) submitted() (fires []*Firing) {
+	for i := range j.Pending {
+		p := &j.Pending[i]
 		if p.Skip != "" {
 			continue
 		}
-		if fires = append(fires, p); j.Overlap == OverlapQueue {
+		if fires = append(fires, p); j.Overlap == OverlapQueue && p.open() {
 			break // the others wait for this one
 		}
 	}
 	return fires
+}
+
+// markEnded marks submitted fires whose tasks have ended, and reports whether there are new ones.
+func (j *Document) markEnded(now time.Time, ended func(id string) bool) (changed bool) {
+	for _, p := range j.submitted() {
+		if p.open() && ended(FireID(j.id, p.Due)) {
+			p.Ended, changed = now.Unix(), true
+		}
+	}
+	return changed
+}
+
+// recentlyEnded reports whether a fire was marked so recently that a scheduler may still insert its task.
+func (f *Firing) recentlyEnded(now time.Time) bool {
+	return f.Ended != 0 && now.Sub(time.Unix(f.Ended, 0)) < keptFor
 }

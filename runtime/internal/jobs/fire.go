@@ -20,8 +20,7 @@ type fire struct {
 	before Document // as read
 	err    error    // why the work failed; the remaining steps skip the job
 
-	live     bool           // the task of an earlier due time has not ended
-	recorded map[int64]bool // due times of Pending whose tasks were inserted, according to the history
+	live bool // the task of an earlier due time has not ended
 
 	taken int               // how many of Pending are carried out
 	tasks []backend.NewTask // their tasks, while being inserted
@@ -84,17 +83,14 @@ func (f *fire) take() {
 	f.fired, f.taken, f.tasks = j.Fired, 0, nil
 	busy := f.live
 	for _, p := range j.Pending {
-		if p.Skip == "" {
+		if p.open() {
 			if j.Overlap == OverlapQueue && busy {
 				break
 			}
 			busy = true
-			switch id := FireID(j.id, p.Due); {
-			case !f.recorded[p.Due]:
-				f.tasks = append(f.tasks, j.task(id))
-			case j.Overlap != OverlapAllow:
-				j.addLive(id) // it may still be running
-			}
+			f.tasks = append(f.tasks, j.task(FireID(j.id, p.Due)))
+		}
+		if p.Skip == "" {
 			f.fired = max(f.fired, p.Due)
 		}
 		f.taken++

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
@@ -29,6 +30,12 @@ type HistoryEntry struct {
 	N      int64  `json:"n"`              // increases with each entry
 	At     int64  `json:"at"`             // when it was fired
 	Task   string `json:"task,omitempty"` // the id of a task of Run
+}
+
+// entryOf returns the entry of a due time that was carried out.
+func entryOf(f Firing, now time.Time) HistoryEntry {
+	f.Ended = 0
+	return HistoryEntry{Firing: f, At: now.Unix()}
 }
 
 // A note is entries to add to the history of a job.
@@ -130,35 +137,6 @@ func (n *note) addTo(value json.RawMessage) (_ json.RawMessage, changed bool, er
 		return nil, false, backend.Errorf(backend.ErrInternal, "encoding history of job %q: %w", n.job, err)
 	}
 	return value, true, nil
-}
-
-// fired returns the due times whose tasks were inserted, by job, according to the histories of these jobs. A history
-// that can't be decoded counts as empty; adding to it reports that.
-func (c *Catalog) fired(ctx context.Context, ids []string) (map[string]map[int64]bool, error) {
-	names := make([]string, len(ids))
-	for i, id := range ids {
-		names[i] = historyPrefix + id
-	}
-	docs, err := c.cfg.Docs.GetAll(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	fired := make(map[string]map[int64]bool, len(docs))
-	for _, d := range docs {
-		id := strings.TrimPrefix(d.Name, historyPrefix)
-		h, err := DecodeHistory(id, d.Value)
-		if err != nil {
-			continue
-		}
-		due := map[int64]bool{}
-		for _, f := range h.Fires {
-			if f.Task == "" && f.Skip == "" {
-				due[f.Due] = true
-			}
-		}
-		fired[id] = due
-	}
-	return fired, nil
 }
 
 // history returns the history of a job and its revision; if none is stored, an empty one and 0.

@@ -33,9 +33,15 @@
 //
 //   - Before the first write, another scheduler decides the due time, at most 2 s late.
 //   - Between the two writes, another scheduler finds the due time in Pending and carries it out, at most 2 s later.
-//     No matter how late that is, a task that has ended and was purged is not inserted again: before a purge, pending
-//     fires whose tasks have ended are added to the history ([Catalog.RecordEnded]).
+//     No matter how late that is, a task that has ended and was deleted is not inserted again: see below.
 //   - If no process runs, the next one to start applies the job's policy for missed due times.
+//
+// # Deleted tasks
+//
+// Inserting a task twice is harmless only while it exists. So before tasks are deleted, pending fires whose tasks have
+// ended are marked ([Firing.Ended]), and those are carried out without an insert. A scheduler may have read the job
+// before that, and insert the task up to 15 s later. So the tasks of fires are kept for 30 s after they have ended and,
+// if they are pending, after they were marked. [Catalog.Purgeable] and [Catalog.PrepareDelete] do this.
 //
 // # Time
 //
@@ -56,27 +62,29 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// Tasks has the task operations that jobs need. No method retries; errors are the store's. All methods are safe for
+// A Store has the operations of [backend.Store] that jobs need.
+type Store interface {
+	Now(ctx context.Context) (time.Time, error)
+	Get(ctx context.Context, id string) (backend.Task, error)
+	Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error)
+	Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error)
+}
+
+// Tasks has the task operations that jobs need, and that are more than requests to the store. All methods are safe for
 // concurrent use.
 type Tasks interface {
-	// Now returns the store's time.
-	Now(ctx context.Context) (time.Time, error)
-	// Statuses returns the status of each of the tasks that exist.
-	Statuses(ctx context.Context, ids []string) (map[string]backend.Status, error)
-	// Insert inserts tasks, in batches if they are many or large, and returns them as stored. It returns existing tasks
-	// unchanged. After an error it returns the tasks of the batches before; any other may be stored.
-	Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error)
 	// Wake publishes hints that tasks of a queue may be ready. It never blocks.
 	Wake(queue string, ids []string)
 	// PollAgain makes all processes poll a queue, because not every process may claim a hinted task.
 	PollAgain(queue string)
-	// Stop stops a task with a reason, and notifies its waiters and subtasks.
+	// Stop stops a task with a reason, and notifies its waiters and subtasks. It does not retry.
 	Stop(ctx context.Context, id, reason string) error
 }
 
 // A Config configures a [Scheduler] and its [Catalog]. All fields except Docs, Idle and Hooks are required.
 type Config struct {
-	Docs        backend.Docs        // nil if the backend does not support documents: then there are no jobs
+	Docs        backend.Docs // nil if the backend does not support documents: then there are no jobs
+	Store       Store
 	Coordinator backend.Coordinator // announces the schedulers
 	Backend     string              // the backend's name, for errors
 	Instance    string              // the instance's id; the least one leads
@@ -96,8 +104,9 @@ type Config struct {
 }
 
 const (
-	topicJobs = "af.jobs"        // jobs have changed
-	opTimeout = 10 * time.Second // of one operation of the scheduler
+	topicJobs      = "af.jobs"        // jobs have changed
+	opTimeout      = 10 * time.Second // of one operation of the scheduler
+	maxInsertBytes = 16 << 20         // of an insert of several tasks
 )
 
 // New returns the catalog of a cluster's jobs, and the scheduler that fires them. The scheduler is not started.

@@ -25,7 +25,7 @@ func (c *Catalog) CountTask(ctx context.Context, job, id string) error {
 		}
 		var busy string
 		for _, f := range j.Pending {
-			if f.Skip == "" {
+			if f.open() {
 				busy = FireID(job, f.Due)
 			}
 		}
@@ -53,7 +53,7 @@ func (c *Catalog) liveTasks(ctx context.Context, j *Document, now time.Time) ([]
 	if len(j.Live) == 0 {
 		return nil, nil
 	}
-	statuses, err := c.tasks.Statuses(ctx, j.Live)
+	statuses, err := c.cfg.Store.Statuses(ctx, j.Live)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (j *Document) liveIn(statuses map[string]backend.Status, now time.Time) (le
 
 // addStatuses adds the statuses of those of the tasks that exist.
 func (c *Catalog) addStatuses(ctx context.Context, to map[string]backend.Status, ids []string) error {
-	some, err := c.tasks.Statuses(ctx, ids)
+	some, err := c.cfg.Store.Statuses(ctx, ids)
 	maps.Copy(to, some)
 	return err
 }

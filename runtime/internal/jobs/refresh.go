@@ -30,7 +30,7 @@ func (s *Scheduler) refresh(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	s.leader.elect(ctx)
-	now, err := s.catalog.tasks.Now(ctx)
+	now, err := s.catalog.cfg.Store.Now(ctx)
 	if err != nil {
 		return now, err
 	}

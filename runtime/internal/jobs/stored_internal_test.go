@@ -13,7 +13,7 @@ func TestStoredFormIsStable(t *testing.T) {
 		`"weight":2,"timeout":3000000000,` +
 		`"allow":["10.0.0.0/8"],"missed":"all","window":86400000000000,"overlap":"queue","declared":true,` +
 		`"created":1700000000,"disabled":true,` +
-		`"done":1700000300,"fired":1700000100,"owed":[{"due":1700000200},{"due":1700000300,"skip":"queue full","more":4}],` +
+		`"done":1700000300,"fired":1700000100,"owed":[{"due":1700000200,"ended":1700000290},{"due":1700000300,"skip":"queue full","more":4}],` +
 		`"decided":1700000301,` +
 		`"dropped":[{"due":1700000000}],"live":["job/j/1700000100"],"held":1700000400}`
 	const least = `{"cron":"@daily","queue":"q","payload":null,"weight":1,"missed":"once","overlap":"allow",` +
@@ -40,6 +40,18 @@ func TestStoredFormIsStable(t *testing.T) {
 	}
 	if out, err := json.Marshal(h); err != nil || string(out) != fires {
 		t.Errorf("written as %s, %v", out, err)
+	}
+}
+
+// Of a task that is not of a fire, PrepareDelete asks neither the store nor the documents.
+func TestOtherTasksAreDeletedUnasked(t *testing.T) {
+	type noStore struct{ Store }
+	type noDocs struct{ backend.Docs }
+	c, _ := New(Config{Store: noStore{}, Docs: noDocs{}}, nil)
+	for _, id := range []string{"", "x", "job/", "job/j", "job/j/", "job/j/run-ID", "job/j/retry-ID", "job/j/060"} {
+		if err := c.PrepareDelete(t.Context(), id); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
 	}
 }
 

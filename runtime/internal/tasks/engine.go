@@ -77,8 +77,9 @@ type Config struct {
 	LimitApplied func()
 	// Ended is called with the ids of tasks that ended, here or on other instances.
 	Ended func(ids []string)
-	// Purging is called before tasks are purged, and again while that takes long. If it fails, no tasks are deleted.
-	Purging func(ctx context.Context) error
+	// Purging is called before tasks are purged, and again while that takes long. Tasks that ended at the time that it
+	// returns or later are kept, unless it is zero. If Purging fails, no tasks are deleted.
+	Purging func(ctx context.Context) (before time.Time, err error)
 	// Purged is called after a purge of tasks: once a minute, by one process of the system. It deletes what else is kept
 	// for a limited time. ctx ends after a minute.
 	Purged func(ctx context.Context)

@@ -107,16 +107,17 @@ func (e *Engine) purge(ctx context.Context) (wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, purgeEvery)
 	defer cancel()
 	var prepared time.Time
+	keep := e.Retention
 	for ctx.Err() == nil {
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		var n int
 		var err error
 		if time.Since(prepared) >= purgingEvery {
 			prepared = time.Now()
-			err = e.Purging(opCtx)
+			keep.Before, err = e.Purging(opCtx)
 		}
 		if err == nil {
-			n, err = e.Ports.Store.Purge(opCtx, e.Retention, purgeMax)
+			n, err = e.Ports.Store.Purge(opCtx, keep, purgeMax)
 		}
 		cancel()
 		if err != nil {
