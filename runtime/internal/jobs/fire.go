@@ -74,9 +74,6 @@ func (f *fire) due() int64 {
 	return f.job.Next().Unix()
 }
 
-// waits reports whether pending tasks can't be inserted before an earlier one has ended.
-func (f *fire) waits() bool { return f.job.Overlap == OverlapQueue && f.live }
-
 // take takes the fires to carry out from Pending, and sets the tasks to insert.
 func (f *fire) take() {
 	j := f.job
