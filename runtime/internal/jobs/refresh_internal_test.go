@@ -14,9 +14,9 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// storeTasks are the Tasks of a scheduler that inserts nothing.
+// storeTasks are the tasks of a scheduler that inserts nothing.
 type storeTasks struct {
-	Tasks
+	Store
 	statuses map[string]backend.Status
 }
 
@@ -33,16 +33,16 @@ func (s storeTasks) Statuses(_ context.Context, ids []string) (map[string]backen
 }
 
 // scheduler returns a leading scheduler with n stored jobs that aren't due, and their documents.
-func scheduler(t *testing.T, n int, tasks Tasks) (*Scheduler, backend.Docs) {
+func scheduler(t *testing.T, n int, tasks storeTasks) (*Scheduler, backend.Docs) {
 	t.Helper()
 	ports, err := memory.New().Open(t.Context(), backend.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, s := New(Config{
-		Docs: ports.Docs, Coordinator: &presence{ids: map[string]json.RawMessage{}}, Instance: "i",
+		Docs: ports.Docs, Store: tasks, Coordinator: &presence{ids: map[string]json.RawMessage{}}, Instance: "i",
 		Requests: retry.NewRequester(t.Context(), func() bool { return false }), Log: slog.New(slog.DiscardHandler),
-	}, tasks)
+	}, nil)
 	for i := range n {
 		put(t, ports.Docs, &Document{id: fmt.Sprintf("j%d", i), Content: Content{Cron: "@every 1h"}})
 	}
