@@ -12,7 +12,7 @@ import (
 //
 //	Name  string            // such as rabbitmq
 //	Up    bool              // whether it works
-//	Since time.Time         // when Up last changed, by this machine's clock
+//	Since time.Time         // when Up last changed, by this machine's clock; zero if it never has
 //	Cause string            // why it is down; may contain addresses, never secrets
 //	Mode  string            // the name of the degraded mode that the App is in while it is down
 //	Works string            // what works in that mode

@@ -6,5 +6,5 @@
 //
 //	go test ./internal/deploy -update
 //
-// The tests of github.com/afgen/afgen/metrics evaluate each query of the file with Prometheus.
+// The tests of module internal/scrape evaluate each query of the file with Prometheus.
 package deploy

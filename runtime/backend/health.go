@@ -9,7 +9,7 @@ import (
 type Condition struct {
 	Name  string    `json:"name"` // such as "rabbitmq"
 	Up    bool      `json:"up"`
-	Since time.Time `json:"since"`           // by this machine's clock
+	Since time.Time `json:"since,omitzero"`  // by this machine's clock; zero if Up has never changed
 	Cause string    `json:"cause,omitempty"` // why it is down; may contain addresses, never secrets
 
 	// Mode names the App's mode of operation while the dependency is down. Works and Lost describe that mode, and Stops

@@ -47,7 +47,7 @@ var attributeTable = []attributeRow{
 		"bytes of the payload or payloads"},
 	{string(semconv.MessagingBatchMessageCountKey), "int64", "", "submit", "number of tasks, if several are submitted"},
 
-	{"af.task.stored", "int64", "", "submit", "how many of several tasks are known to be stored"},
+	{"af.task.stored", "int64", "", "submit", "how many of several tasks are known to be stored by it, without those that existed"},
 	{"af.task.attempt", "int64", "process lost receive", "", "the number of the attempt or delivery, from 1"},
 	{"af.task.fence", "int64", "process lost", "", "rises with each claim of the task"},
 	{"af.task.weight", "int64", "process", "", "the weight of the task"},
