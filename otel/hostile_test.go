@@ -35,8 +35,8 @@ func TestAttributesAreUTF8(t *testing.T) {
 	}
 	for _, s := range f.spans.Ended() {
 		for _, a := range s.Attributes() {
-			if !utf8.ValidString(a.Value.Emit()) {
-				t.Errorf("span %q has %s %q", s.Name(), a.Key, a.Value.Emit())
+			if !utf8.ValidString(a.Value.String()) {
+				t.Errorf("span %q has %s %q", s.Name(), a.Key, a.Value.String())
 			}
 		}
 		if !utf8.ValidString(s.Name()) || !utf8.ValidString(s.Status().Description) {
