@@ -16,6 +16,7 @@ import (
 	"github.com/afgen/afgen/internal/bubble"
 	"github.com/afgen/afgen/internal/recorder"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/instrument"
 )
@@ -331,5 +332,40 @@ func TestTraceOfMessageIsThatOfSender(t *testing.T) {
 			}
 		}
 		_ = app.Shutdown(t.Context())
+	})
+}
+
+// slowInserts is a store whose insertions take a while.
+type slowInserts struct {
+	backend.Store
+	take time.Duration
+}
+
+func (s slowInserts) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	time.Sleep(s.take) // virtual
+	return s.Store.Insert(ctx, tasks)
+}
+
+// The lag of a job ends when its task is stored, not when the scheduler begins to submit it.
+func TestLagOfJobIncludesSubmission(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		const take = 3 * time.Second
+		var rec recorder.Recorder
+		b := altered{memory.New(), func(p *backend.Ports) { p.Store = slowInserts{p.Store, take} }}
+		w := jobWorker
+		w.Jobs = []af.DeclaredJob{{ID: "j", Cron: "@every 20s"}}
+		app := open(t, b, af.Instrument(&rec))
+		af.RegisterWorker(app, w, &job{same})
+		start(t, app)
+		time.Sleep(time.Minute)
+		fired := rec.Events(instrument.JobFired)
+		if len(fired) < 2 {
+			t.Fatalf("%d fires", len(fired))
+		}
+		for _, e := range fired {
+			if e.Duration < take || e.Duration > take+time.Second {
+				t.Errorf("a task that is stored %v after it was due has a lag of %v", take, e.Duration)
+			}
+		}
 	})
 }

@@ -153,6 +153,7 @@ func (s *Scheduler) insertParts(ctx context.Context, group []*fire) {
 		if f.err = err; err != nil {
 			continue
 		}
+		f.inserted = time.Now()
 		var ids []string
 		for _, t := range done {
 			ids = append(ids, t.Task.ID)

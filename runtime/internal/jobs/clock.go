@@ -52,6 +52,9 @@ func (c *storeClock) trusts(log *slog.Logger, store, here time.Time) bool {
 	return true
 }
 
+// at returns the store's time at a later instant of this process's clock.
+func (c *storeClock) at(here time.Time) time.Time { return c.base.store.Add(here.Sub(c.base.here)) }
+
 // steady reports whether the clock has been steady for long enough to correct instants of jobs by it.
 func (c *storeClock) steady(here time.Time) bool {
 	return !c.base.here.IsZero() && here.Sub(c.since) >= steadyAfter

@@ -26,8 +26,10 @@ type fire struct {
 	tasks []backend.NewTask // their tasks, while being inserted
 	fired int64             // the last due time with a task
 	done  []Firing          // what was carried out
-	ended func(instrument.End)
-	ids   []string // of tasks, for ended
+
+	inserted time.Time // when its tasks were
+	ended    func(instrument.End)
+	ids      []string // of tasks, for ended
 }
 
 // isDue reports whether this scheduler would decide a due time now.

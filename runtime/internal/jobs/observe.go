@@ -61,11 +61,13 @@ func (s *Scheduler) observeEnd(group []*fire) {
 func (s *Scheduler) observeFired(batch []*fire, now time.Time) {
 	for _, f := range batch {
 		for _, p := range f.done {
-			e := instrument.Event{
-				Kind: instrument.JobFired, Queue: f.job.Queue, Job: f.job.id, Duration: now.Sub(time.Unix(p.Due, 0)),
-			}
+			due := time.Unix(p.Due, 0)
+			e := instrument.Event{Kind: instrument.JobFired, Queue: f.job.Queue, Job: f.job.id, Duration: now.Sub(due)}
 			if p.Skip == "" {
 				e.Task = FireID(f.job.id, p.Due)
+				if !f.inserted.IsZero() { // with a slow store, most of the delay may be in this pass
+					e.Duration = s.clock.at(f.inserted).Sub(due)
+				}
 			} else {
 				e.Kind, e.Reason, e.Tasks = instrument.JobSkipped, p.Skip, 1+p.More
 			}
