@@ -2,6 +2,8 @@ package devstack_test
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/afgen/afgen/internal/devstack"
@@ -24,6 +26,26 @@ func TestSharedServers(t *testing.T) {
 		if first.URI != second.URI || first.Pid != second.Pid {
 			t.Errorf("%s and %s", first.URI, second.URI)
 		}
+	}
+}
+
+// Who installs a missing server and tries again is not told that it is missing.
+func TestInstalledServerIsFound(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv("AF_TEST_ROOT", root)
+	const missing = "is not installed"
+	if _, err := devstack.Up(devstack.RedisKV); err == nil || !strings.Contains(err.Error(), missing) {
+		t.Fatalf("without the program: %v", err)
+	}
+	bin := filepath.Join(root, "usr", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "redis-server"), nil, 0o755); err != nil { // it does not start
+		t.Fatal(err)
+	}
+	if _, err := devstack.Up(devstack.RedisKV); err == nil || strings.Contains(err.Error(), missing) {
+		t.Errorf("with the program: %v", err)
 	}
 }
 

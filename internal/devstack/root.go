@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,8 +27,10 @@ func (s *Server) lookPath(name string, dirs ...string) (string, error) {
 	if s.Root != "" {
 		where = " in " + s.Root
 	}
-	return "", fmt.Errorf("%s is not installed%s (Debian: apt-get install rabbitmq-server redis-server)", name, where)
+	return "", fmt.Errorf("%s %w%s (Debian: apt-get install rabbitmq-server redis-server)", name, errNotInstalled, where)
 }
+
+var errNotInstalled = errors.New("is not installed")
 
 // inRoot runs a program in another root with its own mounts. They are the kernel's file systems, and the parent of
 // the server's directory at its outside path, which has other directories of the test, such as its certificates. The

@@ -66,10 +66,7 @@ func Up(k Kind) (*Server, error) {
 		}
 		var err error
 		if up, err = startShared(k); err != nil {
-			if st.Failed == nil {
-				st.Failed = map[string]*failure{}
-			}
-			st.Failed[variant] = &failure{time.Now(), err.Error()}
+			st.remember(variant, err)
 			return err
 		}
 		delete(st.Failed, variant)
@@ -80,6 +77,18 @@ func Up(k Kind) (*Server, error) {
 		known[variant] = up
 	}
 	return up, err
+}
+
+// remember keeps why a server could not be started. What is not installed is soon found again, and may be installed
+// now.
+func (st *state) remember(variant string, err error) {
+	if errors.Is(err, errNotInstalled) {
+		return
+	}
+	if st.Failed == nil {
+		st.Failed = map[string]*failure{}
+	}
+	st.Failed[variant] = &failure{time.Now(), err.Error()}
 }
 
 // startShared starts a server. It retries once, because another process may have taken its port.
