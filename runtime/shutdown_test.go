@@ -13,6 +13,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/instrument"
 )
 
 // These tests check what a shutdown waits for, and what it releases.
@@ -274,4 +275,43 @@ func TestDrainTimeout(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	wantError(t, <-called, af.ErrUnavailable, af.OutcomeAnswered, "shutting down")
+}
+
+// A slowInstrument takes some time to observe that an attempt begins.
+type slowInstrument struct {
+	instrument.NoInstrument
+	takes time.Duration
+}
+
+func (s slowInstrument) Attempt(
+	ctx context.Context, _ instrument.Start,
+) (context.Context, func(instrument.End)) {
+	time.Sleep(s.takes)
+	return ctx, nil
+}
+
+// A task that is being started when the drain ends does not run here. It runs elsewhere, and no attempt is charged.
+func TestShutdownReleasesTasksThatAreBeingStarted(t *testing.T) {
+	for name, takes := range map[string]time.Duration{"soon": 1500 * time.Millisecond, "late": 2200 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				world := memory.New()
+				app, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+					t.Errorf("it runs here, and its context has ended: %t", ctx.Err() != nil)
+					return n, nil
+				}, af.Instrument(slowInstrument{takes: takes}))
+				id := must(q.Submit(t.Context(), 1))(t)
+				synctest.Wait() // it is claimed
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_ = app.Shutdown(ctx)
+				time.Sleep(takes)
+				_, q = work(t, world, jobWorker, same)
+				must(q.Wait(t.Context(), id))(t)
+				if task := must(q.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 {
+					t.Errorf("%+v", task)
+				}
+			})
+		})
+	}
 }

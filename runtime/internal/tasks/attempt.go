@@ -92,7 +92,11 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	p.slots++
 	p.running[a.key()] = a
 	last := p.running[claimed{t.ID, t.Fence - 1}]
+	cut := p.cut
 	p.mu.Unlock()
+	if cut { // the drain has begun and ended since closing was read
+		a.cancel(ErrShutdown)
+	}
 	if last != nil { // the owner was declared dead, and no heartbeat or reconciliation has noticed it yet
 		last.cancel(ErrLeaseLost)
 	}

@@ -35,6 +35,7 @@ type pool struct {
 	polled  time.Time
 	idle    chan struct{}
 	closing bool
+	cut     bool // the drain has cancelled what runs
 	busy    bool // a claim is in flight
 	held    bool // a claim waits for a heartbeat or a smaller backlog
 
@@ -390,6 +391,7 @@ func (p *pool) drain(ctx context.Context) int {
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
+	p.cut = true
 	n := len(p.running)
 	for _, a := range p.running {
 		a.cancel(ErrShutdown)
