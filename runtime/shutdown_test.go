@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,4 +315,51 @@ func TestShutdownReleasesTasksThatAreBeingStarted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A deafStore is down for results, claims and drains until a shutdown has tried three times to read the
+// claims that it must release.
+type deafStore struct {
+	backend.Store
+	reads atomic.Int64
+}
+
+func (s *deafStore) Drain(ctx context.Context, owner string) error {
+	if s.reads.Load() < 3 {
+		return errDown
+	}
+	return s.Store.Drain(ctx, owner)
+}
+
+func (s *deafStore) Settle(context.Context, []backend.Settle) ([]backend.Settled, error) {
+	return nil, errDown
+}
+
+func (s *deafStore) Owned(context.Context, string) ([]backend.Owned, error) {
+	s.reads.Add(1)
+	return nil, errDown
+}
+
+// Tasks that a shutdown can neither settle nor release are no suspects, even if the store has not learned before that
+// the process was shutting down.
+func TestShutdownSuspectsNothing(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := memory.New()
+		app, q := work(t, altered{world, func(p *backend.Ports) { p.Store = &deafStore{Store: p.Store} }}, jobWorker,
+			func(ctx context.Context, n int) (int, error) {
+				<-ctx.Done()
+				return n, nil
+			})
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := app.Shutdown(ctx); err == nil {
+			t.Error("Shutdown: no error")
+		}
+		q = af.NewQueue[int, int](openStarted(t, world), jobWorker)
+		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusWaiting || task.Suspect != nil {
+			t.Errorf("%+v, %+v", task, task.Suspect)
+		}
+	})
 }
