@@ -146,11 +146,11 @@ func (a *attempt) run() {
 	})
 }
 
-// outcome returns the settlement of an attempt whose handler has returned. The worker may choose the delay of a retry.
-// Its code runs before settleOnce, so that it can't block abandon.
+// outcome returns the settlement of an attempt whose handler has returned. The worker may choose the delay of a retry,
+// unless the attempt was abandoned before. Its code runs before settleOnce, so that it can't block abandon.
 func (a *attempt) outcome(result json.RawMessage, err error) backend.Settle {
 	s := a.verdict(result, err, context.Cause(a.ctx))
-	if s.To == backend.StatusRetrying {
+	if s.To == backend.StatusRetrying && !a.over.Load() {
 		if delay, ok := a.handler.Backoff(a.ctx, err); ok {
 			s.Delay = min(delay, retry.Longest)
 		}
