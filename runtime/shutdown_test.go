@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/instrument"
 )
 
 // These tests check what a shutdown waits for, and what it releases.
@@ -274,4 +276,90 @@ func TestDrainTimeout(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	wantError(t, <-called, af.ErrUnavailable, af.OutcomeAnswered, "shutting down")
+}
+
+// A slowInstrument takes some time to observe that an attempt begins.
+type slowInstrument struct {
+	instrument.NoInstrument
+	takes time.Duration
+}
+
+func (s slowInstrument) Attempt(
+	ctx context.Context, _ instrument.Start,
+) (context.Context, func(instrument.End)) {
+	time.Sleep(s.takes)
+	return ctx, nil
+}
+
+// A task that is being started when the drain ends does not run here. It runs elsewhere, and no attempt is charged.
+func TestShutdownReleasesTasksThatAreBeingStarted(t *testing.T) {
+	for name, takes := range map[string]time.Duration{"soon": 1500 * time.Millisecond, "late": 2200 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				world := memory.New()
+				app, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+					t.Errorf("it runs here, and its context has ended: %t", ctx.Err() != nil)
+					return n, nil
+				}, af.Instrument(slowInstrument{takes: takes}))
+				id := must(q.Submit(t.Context(), 1))(t)
+				synctest.Wait() // it is claimed
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_ = app.Shutdown(ctx)
+				time.Sleep(takes)
+				_, q = work(t, world, jobWorker, same)
+				must(q.Wait(t.Context(), id))(t)
+				if task := must(q.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 {
+					t.Errorf("%+v", task)
+				}
+			})
+		})
+	}
+}
+
+// A deafStore is down for results, claims and drains until a shutdown has tried three times to read the
+// claims that it must release.
+type deafStore struct {
+	backend.Store
+	reads atomic.Int64
+}
+
+func (s *deafStore) Drain(ctx context.Context, owner string) error {
+	if s.reads.Load() < 3 {
+		return errDown
+	}
+	return s.Store.Drain(ctx, owner)
+}
+
+func (s *deafStore) Settle(context.Context, []backend.Settle) ([]backend.Settled, error) {
+	return nil, errDown
+}
+
+func (s *deafStore) Owned(context.Context, string) ([]backend.Owned, error) {
+	s.reads.Add(1)
+	return nil, errDown
+}
+
+// Tasks that a shutdown can neither settle nor release are no suspects, even if the store has not learned before that
+// the process was shutting down.
+func TestShutdownSuspectsNothing(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := memory.New()
+		app, q := work(t, altered{world, func(p *backend.Ports) { p.Store = &deafStore{Store: p.Store} }}, jobWorker,
+			func(ctx context.Context, n int) (int, error) {
+				<-ctx.Done()
+				return n, nil
+			})
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := app.Shutdown(ctx); err == nil {
+			t.Error("Shutdown: no error")
+		}
+		q = af.NewQueue[int, int](openStarted(t, world), jobWorker)
+		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusWaiting || task.Suspect != nil {
+			t.Errorf("%+v, %+v", task, task.Suspect)
+		}
+	})
 }

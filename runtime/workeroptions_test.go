@@ -197,6 +197,27 @@ func TestBackoffByKindOfError(t *testing.T) {
 	}
 }
 
+// Backoff is not called for a handler that was abandoned, also when it returns.
+func TestBackoffOfAbandonedHandler(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		s := &selfPaced{backoff: func(_ int, err error) time.Duration {
+			t.Errorf("Backoff got %v", err)
+			return time.Hour
+		}}
+		s.run = func(context.Context, int) (int, error) {
+			time.Sleep(time.Minute)
+			return 0, errBusy
+		}
+		app := open(t, memory.New())
+		af.RegisterWorker(app, jobWorker, s, af.Retries(1), af.Timeout(time.Second))
+		start(t, app)
+		q := af.NewQueue[int, int](app, jobWorker)
+		_, err := q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t))
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "did not return after its context ended")
+		time.Sleep(2 * time.Minute)
+	})
+}
+
 // The delay doubles up to the maximum.
 func TestBackoffMaximum(t *testing.T) {
 	got, _ := delays(t, func(int, error) time.Duration { return 0 }, func(context.Context) error { return errBusy },

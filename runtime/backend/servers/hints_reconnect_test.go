@@ -73,9 +73,14 @@ func TestHintsDoNotCircleAfterReconnection(t *testing.T) {
 		}
 		return q.Consumers, q.Messages
 	}
+	// Dispatchers may hint some tasks once more, and the hint of a task that the other App has found is dropped. So the
+	// exact number of hints that wait is not known.
+	last := 0
 	testkit.Eventually(t, "the windows of both are full", func() bool {
+		before := last
 		consumers, waiting := consumed()
-		return consumers == len(apps) && waiting == 300-2*64
+		last = waiting
+		return consumers == len(apps) && waiting >= 298-2*64 && waiting == before
 	})
 	for i, p := range proxies {
 		before := p.Accepted()

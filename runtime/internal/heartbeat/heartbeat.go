@@ -82,6 +82,7 @@ type Heartbeat struct {
 	missed   time.Time // the first of the latest failed heartbeats
 	since    time.Time // when heartbeats began to succeed
 	refunds  []string  // owners that were declared dead although this process is alive
+	leaving  bool      // this process is shutting down, and the store has not confirmed that it knows
 
 	detector detector
 	refund   signal.Signal // refunds isn't empty
@@ -172,28 +173,42 @@ func (h *Heartbeat) Renew(ctx context.Context) {
 }
 
 // Drain tells the store that this process is shutting down, so that no crash is charged if it is killed meanwhile. It
-// returns when the store has confirmed it or ctx ends.
+// returns when the store has confirmed it or ctx ends; then Finish tries again.
 func (h *Heartbeat) Drain(ctx context.Context) {
+	h.setLeaving(true)
 	for {
 		opCtx, cancel := context.WithTimeout(ctx, Timeout(h.Lease))
 		err := h.Store.Drain(opCtx, h.Owner())
 		cancel()
+		if err == nil {
+			h.setLeaving(false)
+		}
 		if err == nil || backend.CodeOf(err) == backend.ErrAborted || !retry.Sleep(ctx, retry.Jitter(retry.MinPoll)) {
 			return
 		}
 	}
 }
 
+func (h *Heartbeat) setLeaving(leaving bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leaving = leaving
+}
+
 // Finish removes this owner, so that other processes don't wait for its lease to expire. Tasks that it still owns
-// count as lost. It returns the store's error.
+// count as lost, but nothing is charged to them after Drain. It returns the store's error.
 func (h *Heartbeat) Finish(ctx context.Context, timeout time.Duration) error {
 	h.mu.Lock()
 	h.count++ // one more, because the last one may have arrived
-	name, count := h.name, h.count
+	name, count, leaving := h.name, h.count, h.leaving
 	h.mu.Unlock()
 	var freed []backend.Task
 	err := retry.Do(ctx, timeout, func(ctx context.Context) (err error) {
-		if err = h.Store.Beat(ctx, name, count); err == nil {
+		err = h.Store.Beat(ctx, name, count)
+		if err == nil && leaving {
+			err = h.Store.Drain(ctx, name)
+		}
+		if err == nil {
 			freed, err = h.Store.ExpireOwner(ctx, name, count, h.MaxCrashes)
 		}
 		return err

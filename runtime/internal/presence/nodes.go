@@ -260,15 +260,16 @@ func (n *Nodes) tidy(ctx context.Context) error {
 		if json.Unmarshal(doc.Value, &r) == nil && time.Since(r.Time) < goneFor {
 			continue
 		}
-		for _, d := range []backend.Doc{doc, {Name: historyPrefix + strings.TrimPrefix(doc.Name, nodesPrefix)}} {
-			if d.Revision == 0 {
-				if d, err = n.Docs.Get(ctx, d.Name); err != nil {
-					continue // there is none
-				}
-			}
-			if err := unlessAborted(n.Docs.Delete(ctx, d.Name, d.Revision)); err != nil {
-				return err
-			}
+		// The history goes first: only with the report is it found again if that fails.
+		history, err := n.Docs.Get(ctx, historyPrefix+strings.TrimPrefix(doc.Name, nodesPrefix))
+		if err == nil {
+			err = unlessAborted(n.Docs.Delete(ctx, history.Name, history.Revision))
+		}
+		if err == nil || backend.CodeOf(err) == backend.ErrNotFound {
+			err = unlessAborted(n.Docs.Delete(ctx, doc.Name, doc.Revision))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

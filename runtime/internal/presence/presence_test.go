@@ -59,6 +59,50 @@ func TestOneAppPerMachineReports(t *testing.T) {
 	})
 }
 
+// A shakyDocs can't read one of the documents for the first time.
+type shakyDocs struct {
+	backend.Docs
+	name string
+	read atomic.Bool
+}
+
+func (d *shakyDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
+	if name == d.name && !d.read.Swap(true) {
+		return backend.Doc{}, backend.NewError(backend.ErrUnavailable, "down")
+	}
+	return d.Docs.Get(ctx, name)
+}
+
+// Both documents of a machine that is gone are deleted, even if the store was unavailable in between.
+func TestDocumentsOfGoneMachinesAreDeleted(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		docs := &shakyDocs{Docs: docsOf(t), name: "machine-history/old"}
+		last, err := json.Marshal(presence.Node{ID: "old", Sample: presence.Sample{Time: time.Now().Add(-8 * 24 * time.Hour)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]json.RawMessage{"machines/old": last, docs.name: json.RawMessage(`[]`)} {
+			if _, err := docs.PutIf(t.Context(), name, 0, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := presence.NewNodes(presence.NodesConfig{Docs: docs, Log: slog.New(slog.DiscardHandler),
+			Describe: func(context.Context) presence.Node { return presence.Node{ID: "ant", Host: "ant"} }})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go n.Run(ctx)
+		time.Sleep(time.Hour)
+		for _, name := range []string{"machines/old", docs.name} {
+			if _, err := docs.Docs.Get(t.Context(), name); backend.CodeOf(err) != backend.ErrNotFound {
+				t.Errorf("document %s is left, %v", name, err)
+			}
+		}
+		if !docs.read.Load() {
+			t.Error("nothing was read")
+		}
+	})
+}
+
 func TestOldestContractsAreDeleted(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		c := presence.Contracts{Docs: docsOf(t)}

@@ -92,7 +92,11 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	p.slots++
 	p.running[a.key()] = a
 	last := p.running[claimed{t.ID, t.Fence - 1}]
+	cut := p.cut
 	p.mu.Unlock()
+	if cut { // the drain has begun and ended since closing was read
+		a.cancel(ErrShutdown)
+	}
 	if last != nil { // the owner was declared dead, and no heartbeat or reconciliation has noticed it yet
 		last.cancel(ErrLeaseLost)
 	}
@@ -142,11 +146,11 @@ func (a *attempt) run() {
 	})
 }
 
-// outcome returns the settlement of an attempt whose handler has returned. The worker may choose the delay of a retry.
-// Its code runs before settleOnce, so that it can't block abandon.
+// outcome returns the settlement of an attempt whose handler has returned. The worker may choose the delay of a retry,
+// unless the attempt was abandoned before. Its code runs before settleOnce, so that it can't block abandon.
 func (a *attempt) outcome(result json.RawMessage, err error) backend.Settle {
 	s := a.verdict(result, err, context.Cause(a.ctx))
-	if s.To == backend.StatusRetrying {
+	if s.To == backend.StatusRetrying && !a.over.Load() {
 		if delay, ok := a.handler.Backoff(a.ctx, err); ok {
 			s.Delay = min(delay, retry.Longest)
 		}

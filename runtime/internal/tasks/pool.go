@@ -35,6 +35,7 @@ type pool struct {
 	polled  time.Time
 	idle    chan struct{}
 	closing bool
+	cut     bool // the drain has cancelled what runs
 	busy    bool // a claim is in flight
 	held    bool // a claim waits for a heartbeat or a smaller backlog
 
@@ -94,6 +95,14 @@ func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 func (p *pool) window() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.windowNow()
+}
+
+// windowNow is window for callers that hold p.mu. A pool that claims nothing more leaves the hints to others.
+func (p *pool) windowNow() int {
+	if p.closing {
+		return 0
+	}
 	return windowOf(p.applied.Slots())
 }
 
@@ -369,7 +378,7 @@ func (p *pool) abandoned() (n int, since time.Time) {
 	return n, since
 }
 
-// quit stops claiming.
+// quit stops claiming. The claim loop passes the hints on.
 func (p *pool) quit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -377,8 +386,8 @@ func (p *pool) quit() {
 		return
 	}
 	p.closing = true
-	p.hinted = nil // unacknowledged: another listener gets them when this one closes
 	p.closeIfIdle()
+	p.wake.Set()
 }
 
 // drain waits for running tasks until ctx ends, then cancels the rest and waits a moment longer. It returns how many
@@ -390,6 +399,7 @@ func (p *pool) drain(ctx context.Context) int {
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
+	p.cut = true
 	n := len(p.running)
 	for _, a := range p.running {
 		a.cancel(ErrShutdown)
