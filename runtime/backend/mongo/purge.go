@@ -180,7 +180,7 @@ func (c *Client) purgeOldest(
 	ctx context.Context, pos *purgePosition, over m, before, limit int64, max int,
 ) (n int, err error) {
 	cursor, err := c.tasks.Find(ctx, over, options.Find().SetSort(d{asc("ended")}).SetLimit(limit).
-		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"ended": 1, "spawn_rev": 1, "done_made": 1, "purging": 1}))
+		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"created": 1, "ended": 1, "spawn_rev": 1, "purging": 1}))
 	if err != nil {
 		return 0, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
@@ -259,13 +259,13 @@ func (c *Client) skipLive(ctx context.Context, sources []*document) ([]*document
 func (c *Client) purgeTrees(
 	ctx context.Context, sources []*document, pos *purgePosition, before int64, max int,
 ) (n int, err error) {
-	var alone []string
+	var alone []*document
 	for _, x := range sources {
 		if x.SpawnRev == 0 {
-			alone = append(alone, x.ID)
+			alone = append(alone, x)
 		}
 	}
-	err = chunks(alone[:min(len(alone), max)], func(part []string) error {
+	err = chunks(alone[:min(len(alone), max)], func(part []*document) error {
 		deleted, err := c.purgeAlone(ctx, part, m{"status": m{"$in": finalStatuses}}, before, max-n)
 		n += deleted
 		return err
