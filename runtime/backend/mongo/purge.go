@@ -287,14 +287,15 @@ func (c *Client) purgeTrees(
 
 // purgeOwners frees tasks that were claimed for expired or deleted owners, and deletes old expired owners.
 func (c *Client) purgeOwners(ctx context.Context) error {
-	owners, err := findIn[ownerDoc](ctx, c, c.owners, m{})
-	if err != nil {
-		return err
-	}
 	type running struct {
 		Owner string `bson:"_id"`
 	}
 	busy, err := groupBy[running](ctx, c, m{"owner": m{"$gt": ""}}, "$owner", nil)
+	if err != nil {
+		return err
+	}
+	// An owner exists before it claims. Read first, the owners would lack those that began to claim in between.
+	owners, err := findIn[ownerDoc](ctx, c, c.owners, m{})
 	if err != nil {
 		return err
 	}
