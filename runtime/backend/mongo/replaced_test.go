@@ -137,3 +137,23 @@ func TestDeletingSparesTasksWithTheSameIDs(t *testing.T) {
 		})
 	}
 }
+
+// MarkRetried returns its own mark, although another process removes it at once.
+func TestMarkRetriedReturnsItsMark(t *testing.T) {
+	uri := devstack.Mongo(t)
+	var i interruption
+	other, c := join(t, uri).Store(), join(t, uri, i.watch).Store()
+	ctx := t.Context()
+	_, err := other.Insert(ctx, []backend.NewTask{newTask("a")})
+	must(t, err)
+	_, err = other.Stop(ctx, backend.Stop{ID: "a"})
+	must(t, err)
+	i.do = func() {
+		_, err := other.MarkRetried(ctx, "a", "b", "")
+		must(t, err)
+	}
+	i.left.Store(2)
+	if by, err := c.MarkRetried(ctx, "a", "", "b"); err != nil || by != "b" {
+		t.Errorf("%q, %v", by, err)
+	}
+}
