@@ -157,3 +157,51 @@ func TestMarkRetriedReturnsItsMark(t *testing.T) {
 		t.Errorf("%q, %v", by, err)
 	}
 }
+
+// If others finish a set, run its SubtasksDone and delete the tree while a process finishes the set as well, that process
+// does not insert the task for SubtasksDone again.
+func TestFinishingInsertsNothingForDeletedTree(t *testing.T) {
+	uri := devstack.Mongo(t)
+	var i interruption
+	other, c := join(t, uri).Store(), join(t, uri, i.watch)
+	ctx := t.Context()
+	for n := int64(1); ; n++ {
+		growTree(t, other, false)
+		_, _, err := other.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "a/b/1", Max: 1, IDs: []string{"a/b/1"}})
+		must(t, err)
+		_, err = other.Settle(ctx, []backend.Settle{{ID: "a/b/1", Fence: 1, Nonce: "a/b/1", To: backend.StatusSuccess},
+			{ID: "a", Fence: 1, Nonce: "a", To: backend.StatusSuccess}})
+		must(t, err)
+		deleted := false
+		i.do = func() {
+			_, _, err := other.Finish(ctx, "a")
+			must(t, err)
+			for _, id := range []string{"a/done", "a/b/0/done"} {
+				_, err := other.Adjust(ctx, backend.Adjustment{ID: id, Now: true}) // it may wait for the first process
+				must(t, err)
+				claimed, _, err := other.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: id, Max: 1, IDs: []string{id}})
+				must(t, err)
+				if len(claimed) != 1 {
+					t.Fatalf("%s was not claimed", id)
+				}
+				_, err = other.Settle(ctx, []backend.Settle{{ID: id, Fence: 1, Nonce: id, To: backend.StatusSuccess}})
+				must(t, err)
+			}
+			must(t, other.Delete(ctx, "a"))
+			deleted = true
+		}
+		i.left.Store(n)
+		_, _, err = c.Store().Finish(ctx, "a")
+		must(t, err)
+		if !deleted {
+			return
+		}
+		page, err := other.List(ctx, backend.TaskQuery{})
+		must(t, err)
+		for _, task := range page.Tasks {
+			t.Errorf("deleted before command %d: %s is %s", n, task.ID, task.Status)
+		}
+		_, err = c.Mongo().Collection("tasks").DeleteMany(ctx, bson.D{})
+		must(t, err)
+	}
+}
