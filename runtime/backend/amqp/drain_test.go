@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -88,6 +90,54 @@ func TestDrainingInstanceHandsOverWaitingCalls(t *testing.T) {
 	if again.Load() != 0 {
 		t.Errorf("%d are marked as redelivered", again.Load())
 	}
+}
+
+// If an instance loses RabbitMQ while it hands over a call, the other instance may run it. So the outcome is unknown.
+func TestHandoverWithoutConfirmationIsUnknown(t *testing.T) {
+	url := devstack.AMQP(t)
+	req := newRequest("s")
+	var draining atomic.Bool
+	var proxy *testkit.Proxy
+	inspect := bare(t, url)
+	proxy, through := testkit.NewProxyURI(t, url, testkit.ProxyConfig{Sent: func(_ int, data []byte) {
+		if !draining.Load() || !bytes.Contains(data, []byte(req.ID)) {
+			return
+		}
+		eventually(t, "the instance no longer consumes", func() bool {
+			q, err := inspect.QueueDeclarePassive(prefixCalls+"s", true, true, false, false, nil)
+			return err == nil && q.Consumers == 1
+		})
+		proxy.Block(testkit.Replies)
+	}})
+	first, second, client := dial(t, through), dial(t, url), dial(t, url)
+	s, began, release := serveBlocking(t, first, "s", 1)
+	defer close(release)
+	publishCalls(t, client, "s", 1, began, 1)
+	waits := startCall(t.Context(), client, req)
+	eventually(t, "the call waits at the instance", func() bool {
+		busy := s.(*serving)
+		busy.mu.Lock()
+		defer busy.mu.Unlock()
+		return len(busy.requests) == 2
+	})
+	_, beganThere, releaseThere := serveBlocking(t, second, "s", 1)
+	defer close(releaseThere)
+	draining.Store(true)
+	drain, stop := context.WithCancel(t.Context())
+	stop()
+	if err := s.Drain(drain); err == nil {
+		t.Error("drained with a running call")
+	}
+	if id := <-beganThere; id != req.ID {
+		t.Errorf("the other instance runs %s", id)
+	}
+	proxy.Cut()
+	proxy.Restore()
+	r := <-waits
+	if r.err == nil {
+		r.err = r.reply.Err
+	}
+	wantError(t, r.err, backend.ErrUnavailable, backend.OutcomeUnknown)
 }
 
 func TestClosedServingHandsOverWaitingCalls(t *testing.T) {

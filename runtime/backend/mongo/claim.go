@@ -198,8 +198,14 @@ func (c *Client) claimedTasks(ctx context.Context, claim backend.Claim) ([]*docu
 // progress.
 func (c *Client) claimBest(ctx context.Context, claim backend.Claim, ids []string) ([]*document, error) {
 	found, err := c.claimedTasks(ctx, claim)
-	if err != nil || len(found) > 0 {
-		return found, err
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > 0 { // by an earlier try, whose write may have had no majority
+		if err := c.awaitMajority(ctx); err != nil {
+			return nil, err
+		}
+		return c.find(ctx, m{"_id": m{"$in": idsOf(found)}, "owner": claim.Owner, "nonce": claim.Nonce})
 	}
 	for n := 1; claim.Max > 0; n = widen(n) {
 		filter := claimable(claim, c.clock.now())

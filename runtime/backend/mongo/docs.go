@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -119,6 +120,10 @@ func (s *docs) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, e
 	r, err := s.docs.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 	refused, ok := errors.AsType[driver.BulkWriteException](err)
 	if err != nil && (!ok || refused.WriteConcernError != nil) {
+		// If both commands failed, this is the error of the second, and the first may have been applied.
+		creates := slices.ContainsFunc(sent, func(i int) bool { return docs[i].Revision == 0 })
+		changes := slices.ContainsFunc(sent, func(i int) bool { return docs[i].Revision != 0 })
+		noteWrite(ctx, creates && changes)
 		return nil, s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	for _, e := range refused.WriteErrors {

@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/mongoproxy"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
 func newTask(id string) backend.NewTask {
@@ -295,6 +298,41 @@ func TestPurgeFreesLateClaims(t *testing.T) {
 		if task.Status != want {
 			t.Errorf("task %s is %s, want %s", id, task.Status, want)
 		}
+	}
+}
+
+// A process that is stopped for a while between the commands of a purge takes no task away from an owner that has begun
+// meanwhile.
+func TestPurgeSparesNewOwners(t *testing.T) {
+	uri := devstack.Mongo(t)
+	other := join(t, uri)
+	s := other.Store()
+	var once sync.Once
+	begin := func() {
+		must(t, s.Beat(t.Context(), "new", 1))
+		claimed, _, err := s.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "new", Nonce: "n", Max: 1, IDs: []string{"a"},
+			OwnerChecked: true})
+		must(t, err)
+		if len(claimed) != 1 {
+			t.Fatal("not claimed")
+		}
+		_, err = other.Mongo().Collection("tasks").UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "a"}},
+			bson.D{{Key: "$inc", Value: bson.D{{Key: "started", Value: -int64(2 * time.Minute)}}}})
+		must(t, err)
+	}
+	c := join(t, uri, func(c *mongo.Config) {
+		c.Monitor = &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if name, _ := e.Command.Lookup(e.CommandName).StringValueOK(); e.CommandName == "aggregate" && name == "tasks" {
+				once.Do(begin)
+			}
+		}}
+	})
+	_, err := s.Insert(t.Context(), []backend.NewTask{newTask("a")})
+	must(t, err)
+	_, err = c.Store().Purge(t.Context(), backend.Retention{}, 10)
+	must(t, err)
+	if task, err := s.Get(t.Context(), "a"); err != nil || task.Status != backend.StatusRunning {
+		t.Errorf("%s, %v", task.Status, err)
 	}
 }
 

@@ -153,7 +153,7 @@ func (s *store) Delete(ctx context.Context, id string) error {
 			return backend.ErrorNotDeletable(id, backend.TreeNotEnded)
 		case x.SpawnRev == 0:
 			ended := m{"status": m{"$in": finalStatuses}}
-			if _, err := s.purgeAlone(ctx, []string{id}, ended, always, deleteChunk); err != nil {
+			if _, err := s.purgeAlone(ctx, []*document{x}, ended, always, deleteChunk); err != nil {
 				return err
 			}
 			continue // until it is gone, or has got subtasks

@@ -35,6 +35,13 @@ func noteWrite(ctx context.Context, changed bool) {
 	}
 }
 
+// withWrite returns ctx as that of an operation that may have changed something.
+func withWrite(ctx context.Context) context.Context {
+	o := &operation{Context: ctx}
+	o.wrote.Store(true)
+	return o
+}
+
 // outcomeIn returns the outcome of the operation of ctx, given that of its last command.
 func outcomeIn(ctx context.Context, outcome backend.Outcome) backend.Outcome {
 	if o, ok := ctx.Value(operationKey{}).(*operation); ok && o.wrote.Load() {

@@ -180,7 +180,7 @@ func (c *Client) purgeOldest(
 	ctx context.Context, pos *purgePosition, over m, before, limit int64, max int,
 ) (n int, err error) {
 	cursor, err := c.tasks.Find(ctx, over, options.Find().SetSort(d{asc("ended")}).SetLimit(limit).
-		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"ended": 1, "spawn_rev": 1, "done_made": 1, "purging": 1}))
+		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"created": 1, "ended": 1, "spawn_rev": 1, "purging": 1}))
 	if err != nil {
 		return 0, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
@@ -259,13 +259,13 @@ func (c *Client) skipLive(ctx context.Context, sources []*document) ([]*document
 func (c *Client) purgeTrees(
 	ctx context.Context, sources []*document, pos *purgePosition, before int64, max int,
 ) (n int, err error) {
-	var alone []string
+	var alone []*document
 	for _, x := range sources {
 		if x.SpawnRev == 0 {
-			alone = append(alone, x.ID)
+			alone = append(alone, x)
 		}
 	}
-	err = chunks(alone[:min(len(alone), max)], func(part []string) error {
+	err = chunks(alone[:min(len(alone), max)], func(part []*document) error {
 		deleted, err := c.purgeAlone(ctx, part, m{"status": m{"$in": finalStatuses}}, before, max-n)
 		n += deleted
 		return err
@@ -287,14 +287,15 @@ func (c *Client) purgeTrees(
 
 // purgeOwners frees tasks that were claimed for expired or deleted owners, and deletes old expired owners.
 func (c *Client) purgeOwners(ctx context.Context) error {
-	owners, err := findIn[ownerDoc](ctx, c, c.owners, m{})
-	if err != nil {
-		return err
-	}
 	type running struct {
 		Owner string `bson:"_id"`
 	}
 	busy, err := groupBy[running](ctx, c, m{"owner": m{"$gt": ""}}, "$owner", nil)
+	if err != nil {
+		return err
+	}
+	// An owner exists before it claims. Read first, the owners would lack those that began to claim in between.
+	owners, err := findIn[ownerDoc](ctx, c, c.owners, m{})
 	if err != nil {
 		return err
 	}

@@ -10,22 +10,29 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// purgeAlone deletes up to max tasks: those of ids that match a guard and have no committed subtasks, and the
-// uncommitted subtasks below them. A source that gets subtasks meanwhile is kept.
-func (c *Client) purgeAlone(ctx context.Context, ids []string, guard m, before int64, max int) (n int, err error) {
+// same matches a task as it was read: another process may have deleted it since, and its ID may be in use again.
+func (x *document) same() m { return m{"_id": x.ID, "created": x.Created} }
+
+// purgeAlone deletes up to max tasks: those that match a guard and have no committed subtasks, and the uncommitted
+// subtasks below them. A source that gets subtasks meanwhile is kept.
+func (c *Client) purgeAlone(
+	ctx context.Context, tasks []*document, guard m, before int64, max int,
+) (n int, err error) {
 	type source struct {
 		ID string `bson:"_id"`
 	}
-	above, err := groupBy[source](ctx, c, m{"kin.source": m{"$in": ids}}, "$kin.source", nil)
+	above, err := groupBy[source](ctx, c, m{"kin.source": m{"$in": idsOf(tasks)}}, "$kin.source", nil)
 	if err != nil {
 		return 0, err
 	}
-	for _, x := range above {
+	for _, s := range above {
 		if n >= max {
 			return n, nil
 		}
-		ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == x.ID })
-		own := m{"_id": x.ID, "spawn_rev": m{"$exists": false}}
+		x := tasks[slices.IndexFunc(tasks, func(x *document) bool { return x.ID == s.ID })]
+		tasks = slices.DeleteFunc(slices.Clone(tasks), func(other *document) bool { return other == x })
+		own := x.same()
+		own["spawn_rev"] = m{"$exists": false}
 		maps.Copy(own, guard)
 		r, err := c.tasks.UpdateOne(ctx, own, m{"$set": m{"purging": true}}) // so that it accepts no subtasks
 		if err != nil {
@@ -34,15 +41,19 @@ func (c *Client) purgeAlone(ctx context.Context, ids []string, guard m, before i
 		if r.MatchedCount == 0 {
 			continue
 		}
-		deleted, err := c.purgeTree(ctx, &document{ID: x.ID}, before, max-n)
+		deleted, err := c.purgeTree(ctx, x, before, max-n)
 		if n += deleted; err != nil {
 			return n, err
 		}
 	}
-	if ids = ids[:min(len(ids), max-n)]; len(ids) == 0 {
+	if tasks = tasks[:min(len(tasks), max-n)]; len(tasks) == 0 {
 		return n, nil
 	}
-	alone := m{"_id": m{"$in": ids}, "spawn_rev": m{"$exists": false}}
+	created := make([]int64, len(tasks)) // a task that uses an ID again is younger
+	for i, x := range tasks {
+		created[i] = x.Created
+	}
+	alone := m{"_id": m{"$in": idsOf(tasks)}, "created": m{"$in": created}, "spawn_rev": m{"$exists": false}}
 	maps.Copy(alone, guard)
 	deleted, err := c.remove(ctx, alone)
 	return n + deleted, err
@@ -57,8 +68,12 @@ func (c *Client) purgeSource(ctx context.Context, source *document, before int64
 		}
 		// The check is not needed again, however many calls the deletion takes: the set is finished and accepts no more
 		// subtasks.
-		if _, err := c.tasks.UpdateOne(ctx, m{"_id": source.ID}, m{"$set": m{"purging": true}}); err != nil {
+		r, err := c.tasks.UpdateOne(ctx, source.same(), m{"$set": m{"purging": true}})
+		if err != nil {
 			return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
+		}
+		if r.MatchedCount == 0 {
+			return 0, nil
 		}
 	}
 	return c.purgeTree(ctx, source, before, max)
@@ -100,7 +115,7 @@ func (c *Client) treeEnded(ctx context.Context, source *document, before int64) 
 }
 
 // treeFields are the fields that decide whether a task of a tree may be deleted.
-var treeFields = m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1, "purging": 1}
+var treeFields = m{"status": 1, "created": 1, "ended": 1, "open_set": 1, "spawn_rev": 1, "purging": 1}
 
 // ended reports whether a task ended before an instant and has no unfinished set.
 func (x *document) ended(before int64) bool {
@@ -110,7 +125,8 @@ func (x *document) ended(before int64) bool {
 var errTreeLive = backend.NewError(backend.ErrFailedPrecondition, "the tree has live tasks")
 
 // purgeTree deletes up to max tasks of a tree that has ended, leaves first, the source last. A subtask may have got its
-// first subtasks since the check. It and its sources are kept until these have ended too.
+// first subtasks since the check. It and its sources are kept until these have ended too. Another process may delete the
+// tree at the same time. So what is found below the source is of this tree only if the source still exists afterwards.
 func (c *Client) purgeTree(ctx context.Context, source *document, before int64, max int) (n int, err error) {
 	for n < max {
 		kin, err := c.find(ctx, m{"kin.source": source.ID},
@@ -121,11 +137,14 @@ func (c *Client) purgeTree(ctx context.Context, source *document, before int64, 
 		if len(kin) == 0 {
 			break
 		}
-		var leaves []string
+		if there, err := c.exists(ctx, source.same()); err != nil || !there {
+			return n, err
+		}
+		var leaves []*document
 		progress := n
 		for _, x := range kin {
 			if x.SpawnRev == 0 {
-				leaves = append(leaves, x.ID)
+				leaves = append(leaves, x)
 				continue
 			}
 			if !x.Purging && !x.ended(before) {
@@ -149,25 +168,30 @@ func (c *Client) purgeTree(ctx context.Context, source *document, before int64, 
 	if n >= max {
 		return n, nil
 	}
-	deleted, left, err := c.purgeDone(ctx, source.ID, before, max-n)
+	deleted, left, err := c.purgeDone(ctx, source, before, max-n)
 	if n += deleted; err != nil || left || n >= max {
 		return n, err
 	}
-	deleted, err = c.remove(ctx, m{"_id": source.ID})
+	deleted, err = c.remove(ctx, source.same())
 	return n + deleted, err
 }
 
 // purgeDone deletes up to max tasks: the task that runs the SubtasksDone of a source, after the tree below it. It
 // reports whether some of them are left.
-func (c *Client) purgeDone(ctx context.Context, source string, before int64, max int) (n int, left bool, err error) {
-	filter := m{"_id": doneID(source), "done_of": source}
+func (c *Client) purgeDone(
+	ctx context.Context, source *document, before int64, max int,
+) (n int, left bool, err error) {
+	filter := m{"_id": doneID(source.ID), "done_of": source.ID}
 	found, err := c.find(ctx, filter, options.Find().SetProjection(treeFields))
 	if err != nil || len(found) == 0 {
 		return 0, false, err
 	}
+	if there, err := c.exists(ctx, source.same()); err != nil || !there {
+		return 0, true, err
+	}
 	switch x := found[0]; {
 	case x.SpawnRev == 0:
-		n, err = c.purgeAlone(ctx, []string{x.ID}, nil, before, max)
+		n, err = c.purgeAlone(ctx, found, nil, before, max)
 	case x.Purging || x.ended(before):
 		n, err = c.purgeSource(ctx, x, before, max)
 	}
@@ -178,8 +202,9 @@ func (c *Client) purgeDone(ctx context.Context, source string, before int64, max
 	return n, left, err
 }
 
+// remove deletes matching tasks. The filter names their IDs.
 func (c *Client) remove(ctx context.Context, filter m) (int, error) {
-	r, err := c.tasks.DeleteMany(ctx, filter)
+	r, err := c.tasks.DeleteMany(ctx, filter, options.DeleteMany().SetHint("_id_"))
 	if err != nil {
 		return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}

@@ -252,8 +252,12 @@ func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, e
 	if to == "" {
 		u = change{unset: []string{"retried_by"}}
 	}
-	if _, err := s.tasks.UpdateOne(ctx, guard, u.update()); err != nil {
+	r, err := s.tasks.UpdateOne(ctx, guard, u.update())
+	switch {
+	case err != nil:
 		return "", s.wrapError(ctx, err, backend.OutcomeUnknown)
+	case r.MatchedCount > 0: // another process may change it again before it could be read
+		return to, nil
 	}
 	x, err := s.findOne(ctx, id)
 	switch {

@@ -42,7 +42,7 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 // was recorded in between. A later Discard finds the batch committed. An earlier one may still be deleting, but only
 // tasks that were inserted before it, of generations below its number; these don't count.
 func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error) {
-	for {
+	for durable := false; ; {
 		source, err := c.readSource(ctx, sp.Source)
 		switch {
 		case err != nil:
@@ -65,6 +65,13 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			added, err := c.exists(ctx, m{"held": heldKey(sp.Source, sp.Batch)})
 			if err != nil {
 				return nil, err
+			}
+			if !added && !durable { // the commit may have had no majority: read the source again after it
+				if err := c.awaitMajority(ctx); err != nil {
+					return nil, err
+				}
+				durable = true
+				continue
 			}
 			if !added {
 				return source, c.checkComplete(ctx, sp)

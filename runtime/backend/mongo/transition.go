@@ -123,6 +123,15 @@ func (c *Client) transition(ctx context.Context, ids []string, guard m, u change
 	return all, err
 }
 
+// awaitMajority returns once a majority has everything that the primary had. A primary that has lost the majority still
+// returns what it alone has, and which the next one may not have. So a repeated operation that only finds its result must
+// wait, and read it again from a server that is the primary afterwards. The server delays the reply even to a write that
+// changes nothing.
+func (c *Client) awaitMajority(ctx context.Context) error {
+	_, err := c.tasks.UpdateOne(ctx, m{"_id": ""}, m{"$set": m{"mark": ""}}) // no task has this ID
+	return c.wrapError(ctx, err, backend.OutcomeUnknown)
+}
+
 // failureOf returns an error as stored; nil becomes a default error.
 func failureOf(given *backend.TaskError) *failure {
 	if given == nil {

@@ -59,11 +59,12 @@ func (c *Client) InTx(ctx context.Context, fn func(ctx context.Context) error) e
 		return nil
 	case failed != nil && errors.Is(err, failed):
 		return err // the caller's own error
-	case hasLabel(err, low.UnknownTransactionCommitResult):
-		last.Committed() // hints for missing tasks are harmless
-		return c.wrapError(ctx, err, backend.OutcomeUnknown)
+	case failed != nil, last == nil, err == ctx.Err(), hasLabel(err, low.TransientTransactionError):
+		return c.wrapError(ctx, err, backend.OutcomeNotSent) // no commit was sent, or the server has refused it
 	}
-	return c.wrapError(ctx, err, backend.OutcomeNotSent)
+	// The error is that of the last of several tries to commit. An earlier one may have been applied without a reply.
+	last.Committed() // hints for missing tasks are harmless
+	return c.wrapError(withWrite(ctx), err, backend.OutcomeUnknown)
 }
 
 func hasLabel(err error, label string) bool {
