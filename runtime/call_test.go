@@ -274,6 +274,31 @@ func TestOnlyIdempotentMethodsAreRetried(t *testing.T) {
 	})
 }
 
+// After a try with an unknown outcome, all others are not sent, and then the call fails or its context ends. The first
+// one may still have been handled.
+func TestOutcomeOfALostTryIsKept(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		tries, refusal := 0, af.NewError(af.ErrUnavailable, "busy").With(af.OutcomeNotSent)
+		app := serve(t, faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+			if tries++; tries > 1 {
+				return nil, refusal
+			}
+			if _, err := next.Call(ctx, req); err != nil {
+				return nil, err
+			}
+			return nil, af.NewError(af.ErrUnavailable, "the reply was lost")
+		}), double)
+		_, err := calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
+		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "busy")
+		tries = 0
+		_, err = calcAgain.Call(t.Context(), af.NewClient(app, af.WaitForReady(), af.Timeout(time.Second)), calcArgs{5})
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeUnknown, "busy")
+		tries = 1
+		_, err = calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
+		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, "busy")
+	})
+}
+
 func TestRedeliveredRequestIsRejectedUnlessIdempotent(t *testing.T) {
 	again := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 		redelivered := *req
