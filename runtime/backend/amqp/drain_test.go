@@ -90,6 +90,36 @@ func TestDrainingInstanceHandsOverWaitingCalls(t *testing.T) {
 	}
 }
 
+// A draining instance loses its connection after another instance has begun a call that it has handed over, and before
+// the broker has confirmed that. The caller must not be told that the call was not sent.
+func TestOutcomeOfAnUnconfirmedHandoverIsUnknown(t *testing.T) {
+	url := devstack.AMQP(t)
+	p := newProxy(t, url)
+	first, second, client := dial(t, p.url), dial(t, url), dial(t, url)
+	s, began, release := serveBlocking(t, first, "s", 1)
+	done := publishCalls(t, client, "s", 2, began, 1)
+	_, taken, free := serveBlocking(t, second, "s", 8)
+	p.Delay(300 * time.Millisecond) // also the confirmation
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(t.Context()) }()
+	<-taken
+	p.Cut()
+	p.Restore()
+	ends := make(chan result, len(done))
+	for _, d := range done {
+		go func() { ends <- <-d }()
+	}
+	end := <-ends
+	if end.err == nil && end.reply.Err != nil {
+		end.err = end.reply.Err
+	}
+	wantError(t, end.err, backend.ErrUnavailable, backend.OutcomeUnknown)
+	close(release)
+	close(free)
+	<-ends
+	must(t, <-drained)
+}
+
 func TestClosedServingHandsOverWaitingCalls(t *testing.T) {
 	url := devstack.AMQP(t)
 	first, second, client := dial(t, url), dial(t, url), dial(t, url)

@@ -200,7 +200,8 @@ func (r *request) handOn() {
 		p.msg.ReplyTo = r.replyTo
 		ctx, stop := context.WithDeadline(context.Background(), r.deadline)
 		defer stop()
-		if err := g.confirmed.send(ctx, []*confirmedPublishing{p}); err == nil && p.accepted {
+		err := g.confirmed.send(ctx, []*confirmedPublishing{p})
+		if err == nil && p.accepted {
 			s.mu.Lock()
 			r.answered = true
 			r.unregister()
@@ -208,7 +209,11 @@ func (r *request) handOn() {
 			r.acknowledge()
 			return
 		}
-		r.answer(&backend.Reply{Err: errDraining, Server: s.endpoint.Instance.ID})
+		why := *errDraining
+		if err != nil {
+			why.Outcome = err.Outcome // the other instance may have the request
+		}
+		r.answer(&backend.Reply{Err: &why, Server: s.endpoint.Instance.ID})
 	})
 }
 
