@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -208,4 +209,55 @@ func (d lateDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
 		<-d.until
 	}
 	return d.Docs.Get(ctx, name)
+}
+
+// The documents can't be written while a job is being enabled, or given another timetable. Due times until that has
+// succeeded are of the pause, and of the old timetable.
+func TestDueTimesOfASlowChangeAreNotMissed(t *testing.T) {
+	for _, change := range []string{"enable", "timetable"} {
+		t.Run(change, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				world := memory.New()
+				scheduler, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
+				var down atomic.Bool
+				other := open(t, altered{world, func(p *backend.Ports) { p.Docs = lostWrites{p.Docs, &down} }}, af.NoScheduler())
+				start(t, other)
+				must(0, q.Schedule(t.Context(), "a", "@every 1h", 1, af.Missed(af.MissedAll)))(t)
+				must(0, scheduler.DisableJob(t.Context(), "a"))(t)
+				if change == "timetable" {
+					must(0, scheduler.EnableJob(t.Context(), "a"))(t)
+				}
+				time.Sleep(50 * time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				down.Store(true)
+				time.AfterFunc(30*time.Minute+30*time.Second, func() { down.Store(false) })
+				if change == "enable" {
+					must(0, other.EnableJob(ctx, "a"))(t)
+				} else {
+					must(0, af.NewQueue[int, int](other, jobWorker).Schedule(ctx, "a", "*/7 * * * *", 1, af.Missed(af.MissedAll)))(t)
+				}
+				done := time.Now()
+				time.Sleep(time.Minute)
+				for _, f := range must(other.Fires(t.Context(), af.FireQuery{Job: "a"}))(t).Fires {
+					if f.Due.Before(done) && !f.At.Before(done.Truncate(time.Second)) {
+						t.Errorf("fired after the change: %+v", f)
+					}
+				}
+			})
+		})
+	}
+}
+
+// lostWrites loses the writes of jobs while it is down.
+type lostWrites struct {
+	backend.Docs
+	down *atomic.Bool
+}
+
+func (d lostWrites) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	if d.down.Load() && strings.HasPrefix(name, "jobs/") {
+		return 0, backend.NewError(backend.ErrUnavailable, "down")
+	}
+	return d.Docs.PutIf(ctx, name, rev, value)
 }
