@@ -86,6 +86,37 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 	}
 }
 
+// A scheduler is about to submit several due times of a job that allows its tasks to overlap. Then the job is changed to
+// queue them, and disabled. None of them is submitted after that.
+func TestDisabledJobSubmitsNoTaskAfterItsOverlapChanged(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := memory.New()
+		late := lateStore{until: make(chan struct{}), held: &atomic.Int64{}}
+		var ran atomic.Int64
+		scheduler, q := work(t, altered{world, func(p *backend.Ports) {
+			late.Store = p.Store
+			p.Store = late
+		}}, jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		other := open(t, world, af.NoScheduler())
+		start(t, other)
+		must(0, scheduler.StopScheduler(t.Context()))(t)
+		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll)))(t)
+		time.Sleep(time.Minute)
+		must(0, scheduler.StartScheduler(t.Context()))(t)
+		for late.held.Load() == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		must(0, af.NewQueue[int, int](other, jobWorker).Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll),
+			af.Overlap(af.OverlapQueue)))(t)
+		must(0, other.DisableJob(t.Context(), "a"))(t)
+		close(late.until)
+		time.Sleep(time.Minute)
+		if n := ran.Load(); n != 0 {
+			t.Errorf("%d tasks ran after the job was disabled", n)
+		}
+	})
+}
+
 // A due time that was skipped, and is not in the history yet when the job is disabled, is added to the history.
 func TestDisabledJobKeepsSkippedDueTimes(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (c *Catalog) Disable(ctx context.Context, id string, by Action) error {
 			case !f.open(): // recorded in the history
 			case first:
 				first = false
-			case j.Overlap == OverlapQueue: // not being submitted: these are submitted one by one
+			case j.Overlap == OverlapQueue && !f.Sent: // not being submitted: these are submitted one by one
 				continue
 			}
 			j.Dropped = append(j.Dropped, f)

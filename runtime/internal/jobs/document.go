@@ -58,6 +58,9 @@ type Firing struct {
 	// Ended is when the task was known to have ended, and 0 if it isn't known. Its task may have been deleted since, so it
 	// must not be inserted again. In Late it is when the fire was carried out. See [Catalog.Purgeable].
 	Ended int64 `json:"ended,omitempty"`
+	// Sent is set if the job got OverlapQueue after this was decided. Its task may be being submitted, although others wait
+	// before it.
+	Sent bool `json:"sent,omitempty"`
 }
 
 // open reports whether a pending fire's task may have to be inserted, or may not have ended.
@@ -94,6 +97,11 @@ func (j *Document) replace(c Content, now time.Time) bool {
 		j.Created, j.Done = now.Unix(), now.Unix()
 		if decided > 0 && decided <= int64(changeWithin/time.Second) {
 			j.Done += decided
+		}
+	}
+	if c.Overlap == OverlapQueue && j.Overlap != OverlapQueue {
+		for i := range j.Pending {
+			j.Pending[i].Sent = j.Pending[i].open()
 		}
 	}
 	j.Content = c

@@ -125,7 +125,7 @@ func (j *Document) submitted() (fires []*Firing) {
 		if p.Skip != "" {
 			continue
 		}
-		if fires = append(fires, p); j.Overlap == OverlapQueue && p.open() {
+		if fires = append(fires, p); j.Overlap == OverlapQueue && p.open() && !p.Sent {
 			break // the others wait for this one
 		}
 	}
