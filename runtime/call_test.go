@@ -274,18 +274,74 @@ func TestOnlyIdempotentMethodsAreRetried(t *testing.T) {
 	})
 }
 
-func TestRedeliveredRequestIsRejectedUnlessIdempotent(t *testing.T) {
-	again := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
-		redelivered := *req
-		redelivered.Redelivered = true
-		return next.Call(ctx, &redelivered)
+// After a try with an unknown outcome, all others are not sent, and then the call fails or its context ends. The first
+// one may still have been handled.
+func TestOutcomeOfALostTryIsKept(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		tries, refusal := 0, af.NewError(af.ErrUnavailable, "busy").With(af.OutcomeNotSent)
+		app := serve(t, faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+			if tries++; tries > 1 {
+				return nil, refusal
+			}
+			if _, err := next.Call(ctx, req); err != nil {
+				return nil, err
+			}
+			return nil, af.NewError(af.ErrUnavailable, "the reply was lost")
+		}), double)
+		_, err := calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
+		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "busy")
+		tries = 0
+		_, err = calcAgain.Call(t.Context(), af.NewClient(app, af.WaitForReady(), af.Timeout(time.Second)), calcArgs{5})
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeUnknown, "busy")
+		tries = 1
+		_, err = calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
+		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, "busy")
 	})
-	app := serve(t, again, double)
+}
+
+// redeliver calls next with a redelivered request.
+func redeliver(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	redelivered := *req
+	redelivered.Redelivered = true
+	return next.Call(ctx, &redelivered)
+}
+
+func TestRedeliveredRequestIsRejectedUnlessIdempotent(t *testing.T) {
+	app := serve(t, faulty(redeliver), double)
 	_, err := call(t.Context(), app, 1)
 	wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "interrupted")
 	if got, err := calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{1}); got.Result != 2 || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
+}
+
+// An instance that does not handle a redelivered request can't tell whether another one has: neither if it is shut down
+// during its start, nor if it is of a version without the method.
+func TestOutcomeOfARefusedRedeliveredRequestIsUnknown(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := memory.New()
+		client := openStarted(t, altered{world, func(p *backend.Ports) {
+			p.Calls = faultyCalls{p.Calls, redeliver}
+		}})
+		app := open(t, altered{world, func(p *backend.Ports) { p.Docs = slowDocs{p.Docs} }})
+		registerCalc(app, &calc{double})
+		af.HandleJob(app, "nightly", "@every 1h", func(context.Context, struct{}) error { return nil })
+		result := starting(app)
+		called := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), client, 1)
+			called <- err
+		}()
+		synctest.Wait()
+		must(0, app.Shutdown(t.Context()))(t)
+		wantError(t, <-called, af.ErrUnavailable, af.OutcomeUnknown, "has not started")
+		if err := <-result; err == nil {
+			t.Error("started")
+		}
+		serve(t, world, double)
+		_, err := client.Call(t.Context(), "calc", "New", nil)
+		wantError(t, err, af.ErrUnimplemented, af.OutcomeUnknown, "New")
+	})
 }
 
 func TestSizeLimitsOfCalls(t *testing.T) {

@@ -153,3 +153,74 @@ func TestRemovedFireIsNotFiredAgainByHangingScheduler(t *testing.T) {
 		})
 	}
 }
+
+// A scheduler dies after it has inserted the task of a fire, which ends. Later two others find the fire. One hangs before
+// it inserts the task, for as long as a request may take, and the other carries the fire out. The task can't be removed
+// before the first one has inserted it again.
+func TestFireCarriedOutLateIsNotFiredAgainByHangingScheduler(t *testing.T) {
+	for how, remove := range deletions {
+		t.Run(how, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				world := fault.Around(memory.New())
+				var runs atomic.Int32
+				run := func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }
+				var ready atomic.Bool // before that, a purge can't mark the fire as ended
+				app, q := work(t, altered{world, func(p *backend.Ports) { p.Docs = unmarked{p.Docs, &ready} }}, jobWorker, run,
+					af.NoScheduler())
+				dying := &crashing{Backend: fault.New(world, 1, fault.Plan{}), op: "Docs.PutAll"}
+				start(t, open(t, dying))
+				must(0, q.Schedule(t.Context(), "j", "@every 1h", 1))(t)
+				time.Sleep(time.Hour - time.Second)
+				dying.after.Store(2)
+				time.Sleep(time.Minute)
+				<-dying.Dead()
+				slow := &slowFiring{Backend: world, by: 9500 * time.Millisecond, done: make(chan struct{})}
+				slow.left.Store(1)
+				start(t, open(t, slow))
+				for slow.left.Load() > 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+				ready.Store(true)
+				must(0, app.StartScheduler(t.Context()))(t)
+				for began, hung := time.Now(), true; hung; {
+					select {
+					case <-slow.done:
+						hung = false
+					case <-time.After(100 * time.Millisecond):
+						if time.Since(began) > time.Minute {
+							t.Fatal("the first scheduler inserts nothing")
+						}
+						for _, task := range jobTasks(t, world, "job") {
+							remove(t, app, task.ID)
+						}
+					}
+				}
+				time.Sleep(time.Minute)
+				if n := runs.Load(); n != 1 {
+					t.Errorf("%d runs of one due time", n)
+				}
+				for id := range jobTasks(t, world, "job") {
+					if !remove(t, app, id) {
+						t.Errorf("%s can't be deleted", id)
+					}
+				}
+				for _, v := range world.Log().CheckJobs() {
+					t.Error(v)
+				}
+			})
+		})
+	}
+}
+
+// unmarked refuses writes of several documents until it is ready.
+type unmarked struct {
+	backend.Docs
+	ready *atomic.Bool
+}
+
+func (d unmarked) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put, error) {
+	if !d.ready.Load() {
+		return nil, backend.NewError(backend.ErrUnavailable, "not ready").With(backend.OutcomeNotSent)
+	}
+	return d.Docs.PutAll(ctx, docs)
+}

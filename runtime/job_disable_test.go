@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -83,6 +84,37 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A scheduler is about to submit several due times of a job that allows its tasks to overlap. Then the job is changed to
+// queue them, and disabled. None of them is submitted after that.
+func TestDisabledJobSubmitsNoTaskAfterItsOverlapChanged(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := memory.New()
+		late := lateStore{until: make(chan struct{}), held: &atomic.Int64{}}
+		var ran atomic.Int64
+		scheduler, q := work(t, altered{world, func(p *backend.Ports) {
+			late.Store = p.Store
+			p.Store = late
+		}}, jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		other := open(t, world, af.NoScheduler())
+		start(t, other)
+		must(0, scheduler.StopScheduler(t.Context()))(t)
+		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll)))(t)
+		time.Sleep(time.Minute)
+		must(0, scheduler.StartScheduler(t.Context()))(t)
+		for late.held.Load() == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		must(0, af.NewQueue[int, int](other, jobWorker).Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll),
+			af.Overlap(af.OverlapQueue)))(t)
+		must(0, other.DisableJob(t.Context(), "a"))(t)
+		close(late.until)
+		time.Sleep(time.Minute)
+		if n := ran.Load(); n != 0 {
+			t.Errorf("%d tasks ran after the job was disabled", n)
+		}
+	})
 }
 
 // A due time that was skipped, and is not in the history yet when the job is disabled, is added to the history.
@@ -208,4 +240,55 @@ func (d lateDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
 		<-d.until
 	}
 	return d.Docs.Get(ctx, name)
+}
+
+// The documents can't be written while a job is being enabled, or given another timetable. Due times until that has
+// succeeded are of the pause, and of the old timetable.
+func TestDueTimesOfASlowChangeAreNotMissed(t *testing.T) {
+	for _, change := range []string{"enable", "timetable"} {
+		t.Run(change, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				world := memory.New()
+				scheduler, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
+				var down atomic.Bool
+				other := open(t, altered{world, func(p *backend.Ports) { p.Docs = lostWrites{p.Docs, &down} }}, af.NoScheduler())
+				start(t, other)
+				must(0, q.Schedule(t.Context(), "a", "@every 1h", 1, af.Missed(af.MissedAll)))(t)
+				must(0, scheduler.DisableJob(t.Context(), "a"))(t)
+				if change == "timetable" {
+					must(0, scheduler.EnableJob(t.Context(), "a"))(t)
+				}
+				time.Sleep(50 * time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				down.Store(true)
+				time.AfterFunc(30*time.Minute+30*time.Second, func() { down.Store(false) })
+				if change == "enable" {
+					must(0, other.EnableJob(ctx, "a"))(t)
+				} else {
+					must(0, af.NewQueue[int, int](other, jobWorker).Schedule(ctx, "a", "*/7 * * * *", 1, af.Missed(af.MissedAll)))(t)
+				}
+				done := time.Now()
+				time.Sleep(time.Minute)
+				for _, f := range must(other.Fires(t.Context(), af.FireQuery{Job: "a"}))(t).Fires {
+					if f.Due.Before(done) && !f.At.Before(done.Truncate(time.Second)) {
+						t.Errorf("fired after the change: %+v", f)
+					}
+				}
+			})
+		})
+	}
+}
+
+// lostWrites loses the writes of jobs while it is down.
+type lostWrites struct {
+	backend.Docs
+	down *atomic.Bool
+}
+
+func (d lostWrites) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	if d.down.Load() && strings.HasPrefix(name, "jobs/") {
+		return 0, backend.NewError(backend.ErrUnavailable, "down")
+	}
+	return d.Docs.PutIf(ctx, name, rev, value)
 }

@@ -116,12 +116,14 @@ type Options struct {
 }
 
 // Send sends a request, retries it where that is safe or requested, and returns the reply. With an error the reply only
-// has the instance that has answered, if any. tries is how often the request was sent.
+// has the instance that has answered, if any. tries is how often the request was sent. After a try with an unknown
+// outcome, a later one that wasn't sent doesn't make the outcome known.
 func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (_ backend.Reply, tries int, _ error) {
 	began := time.Now()
 	pause, retries := readyFirst, 0
 	var mismatches int    // replies of an instance of another version
 	var mismatched string // id of that instance
+	unknown := false      // a try may have been handled
 	for {
 		deadline, _ := ctx.Deadline()
 		req.Timeout = time.Until(deadline)
@@ -134,6 +136,8 @@ func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (_ b
 			err = reply.Err
 		}
 		err = s.located(err)
+		begun := unknown
+		unknown = unknown || backend.Coded(err).Outcome == backend.OutcomeUnknown
 		var wait time.Duration
 		switch {
 		case reply != nil && otherVersion(reply.Err) && mismatches < maxVersionRetries &&
@@ -153,17 +157,27 @@ func (s *Sender) Send(ctx context.Context, req *backend.Request, o Options) (_ b
 			wait = rand.N(retry.Base << retries)
 			retries++
 		default:
-			return failed(reply), tries, backend.AsError(err)
+			return failed(reply), tries, settled(err, begun)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return failed(reply), tries, timedOut(ctx, req, err)
+			return failed(reply), tries, settled(timedOut(ctx, req, err), begun)
 		}
 		// Copy the request: the transport may still be reading the one that was sent.
 		again := *req
 		req = &again
 	}
+}
+
+// settled returns the error of a request, given that of its last try and whether an earlier one may have been handled.
+func settled(last error, begun bool) error {
+	e := backend.Coded(last)
+	if !begun || e.Outcome != backend.OutcomeNotSent {
+		return backend.AsError(last)
+	}
+	with := *e // it may be shared
+	return with.With(backend.OutcomeUnknown)
 }
 
 // failed returns what Send returns of a reply, which may be nil, with an error.

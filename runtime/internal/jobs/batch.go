@@ -140,20 +140,27 @@ func (s *Scheduler) insertParts(ctx context.Context, group []*fire) {
 	if len(tasks) == 0 {
 		return
 	}
-	_, err := s.catalog.insert(ctx, tasks)
+	began := time.Now()
+	stored, err := s.catalog.insert(ctx, tasks)
 	if half := len(group) / 2; half > 0 && retry.Refused(err) {
 		s.insertParts(ctx, group[:half])
 		s.insertParts(ctx, group[half:])
 		return
 	}
+	ended := map[string]bool{}
+	for _, t := range stored {
+		if t.Status.Final() {
+			ended[t.ID] = true
+		}
+	}
 	hints, poll := map[string][]string{}, map[string]bool{} // by queue
 	for _, f := range group {
 		done := f.tasks
-		f.tasks = nil
+		f.tasks, f.inserted, f.ended = nil, began, ended
 		if f.err = err; err != nil {
 			continue
 		}
-		f.inserted = time.Now()
+		f.stored = time.Now()
 		var ids []string
 		for _, t := range done {
 			ids = append(ids, t.Task.ID)
@@ -187,6 +194,8 @@ func (s *Scheduler) record(ctx context.Context, batch []*fire, now time.Time) {
 			f.err = notes[i].err
 		}
 	}
+	batch = succeeding(batch)
+	s.keepLate(ctx, batch, now)
 	batch = succeeding(batch)
 	for _, f := range batch {
 		f.done = f.job.Pending[:f.taken]

@@ -167,13 +167,14 @@ func (c *Catalog) change(ctx context.Context, id string, fn func(j *Document, no
 // edit is like change but also handles a missing job: fn gets an empty one with revision 0. After a write with an
 // unknown outcome it reads the job again, until the store replies or ctx ends.
 func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now time.Time) (bool, error)) error {
-	now, err := c.now(ctx)
-	if err != nil {
-		return err
-	}
 	wrote := false
-	err = retry.Update(ctx, func(ctx context.Context) error {
+	err := retry.Update(ctx, func(ctx context.Context) error {
 		return c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
+			began := time.Now()
+			now, err := c.cfg.Store.Now(ctx) // in each try: a store that was unavailable makes tries take long
+			if err != nil {
+				return err
+			}
 			j, err := c.load(ctx, id, nil)
 			if backend.CodeOf(err) == backend.ErrNotFound {
 				j, err = &Document{id: id}, nil
@@ -184,6 +185,9 @@ func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now 
 			changes, err := fn(j, now)
 			if err != nil || !changes {
 				return err
+			}
+			if time.Since(began) > opTimeout { // this process was suspended
+				return backend.Errorf(backend.ErrAborted, "job %q must be read again", id)
 			}
 			wrote = true // or it may not have been written; on a retry fn may find nothing to change
 			return c.write(ctx, j)

@@ -69,7 +69,7 @@ func (c *Catalog) Disable(ctx context.Context, id string, by Action) error {
 			case !f.open(): // recorded in the history
 			case first:
 				first = false
-			case j.Overlap == OverlapQueue: // not being submitted: these are submitted one by one
+			case j.Overlap == OverlapQueue && !f.Sent: // not being submitted: these are submitted one by one
 				continue
 			}
 			j.Dropped = append(j.Dropped, f)
@@ -83,12 +83,15 @@ func (c *Catalog) Disable(ctx context.Context, id string, by Action) error {
 	if err := c.dropFires(ctx, id, dropped); err != nil {
 		return err // Dropped remains; the next Disable continues
 	}
-	err = c.change(ctx, id, func(j *Document, _ time.Time) bool {
+	err = c.change(ctx, id, func(j *Document, now time.Time) bool {
 		n := len(j.Dropped)
-		j.Dropped = slices.DeleteFunc(j.Dropped, func(f Firing) bool { return slices.Contains(dropped, f) })
+		j.Dropped = slices.DeleteFunc(j.Dropped, func(f Firing) bool { // it may have been marked as ended meanwhile
+			return slices.ContainsFunc(dropped, func(d Firing) bool { return d.Due == f.Due && d.Skip == f.Skip })
+		})
 		if len(j.Dropped) == n {
 			return false
 		}
+		j.addLate(now, dropped)
 		for _, f := range dropped {
 			if f.open() && j.Overlap != OverlapAllow { // it may have been submitted before and still be running
 				j.addLive(FireID(id, f.Due))

@@ -21,6 +21,7 @@ type Document struct {
 	Pending  []Firing `json:"owed,omitempty"`    // decided, but maybe not carried out
 	Decided  int64    `json:"decided,omitempty"` // when Pending was last extended
 	Dropped  []Firing `json:"dropped,omitempty"` // pending when the job was disabled; see [Catalog.Disable]
+	Late     []Firing `json:"late,omitempty"`    // carried out late, with Ended; see [Catalog.Purgeable]
 	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; unused with OverlapAllow
 	Held     int64    `json:"held,omitempty"`    // until then, missing tasks of Live may be about to be inserted
 	Change            // the last one of Content or Disabled
@@ -55,8 +56,11 @@ type Firing struct {
 	Skip string `json:"skip,omitempty"` // why there is no task
 	More int    `json:"more,omitempty"` // number of earlier due times skipped with it
 	// Ended is when the task was known to have ended, and 0 if it isn't known. Its task may have been deleted since, so it
-	// must not be inserted again. See [Catalog.Purgeable].
+	// must not be inserted again. In Late it is when the fire was carried out. See [Catalog.Purgeable].
 	Ended int64 `json:"ended,omitempty"`
+	// Sent is set if the job got OverlapQueue after this was decided. Its task may be being submitted, although others wait
+	// before it.
+	Sent bool `json:"sent,omitempty"`
 }
 
 // open reports whether a pending fire's task may have to be inserted, or may not have ended.
@@ -93,6 +97,11 @@ func (j *Document) replace(c Content, now time.Time) bool {
 		j.Created, j.Done = now.Unix(), now.Unix()
 		if decided > 0 && decided <= int64(changeWithin/time.Second) {
 			j.Done += decided
+		}
+	}
+	if c.Overlap == OverlapQueue && j.Overlap != OverlapQueue {
+		for i := range j.Pending {
+			j.Pending[i].Sent = j.Pending[i].open()
 		}
 	}
 	j.Content = c
@@ -245,7 +254,7 @@ func (j *Document) rewind(now time.Time) {
 // clamp limits all instants to the range in which schedules are defined.
 func (j *Document) clamp() {
 	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held, &j.Changed}
-	for _, list := range [][]Firing{j.Pending, j.Dropped} {
+	for _, list := range [][]Firing{j.Pending, j.Dropped, j.Late} {
 		for i := range list {
 			instants = append(instants, &list[i].Due, &list[i].Ended)
 		}

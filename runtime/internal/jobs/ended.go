@@ -84,7 +84,7 @@ func (c *Catalog) PrepareDelete(ctx context.Context, id string) error {
 	err = c.edit(ctx, job, func(j *Document, now time.Time) (changed bool, _ error) {
 		changed = j.markEnded(now, func(other string) bool { return other == id })
 		left = keptFor - now.Sub(task.Ended)
-		for _, p := range j.Pending {
+		for _, p := range j.submitted() {
 			if p.Due == due && p.Ended != 0 {
 				left = max(left, keptFor-now.Sub(time.Unix(p.Ended, 0)))
 			}
@@ -118,15 +118,22 @@ func (c *Catalog) submittedStatuses(ctx context.Context, jobs []*Document) (map[
 	return statuses, nil
 }
 
-// submitted returns the pending fires whose tasks may have been inserted.
+// submitted returns the fires whose tasks may have been inserted, and which schedulers may still have to carry out.
 func (j *Document) submitted() (fires []*Firing) {
 	for i := range j.Pending {
 		p := &j.Pending[i]
 		if p.Skip != "" {
 			continue
 		}
-		if fires = append(fires, p); j.Overlap == OverlapQueue && p.open() {
+		if fires = append(fires, p); j.Overlap == OverlapQueue && p.open() && !p.Sent {
 			break // the others wait for this one
+		}
+	}
+	for _, list := range [][]Firing{j.Dropped, j.Late} {
+		for i := range list {
+			if list[i].Skip == "" {
+				fires = append(fires, &list[i])
+			}
 		}
 	}
 	return fires
@@ -142,7 +149,40 @@ func (j *Document) markEnded(now time.Time, ended func(id string) bool) (changed
 	return changed
 }
 
-// recentlyEnded reports whether a fire was marked so recently that a scheduler may still insert its task.
+// recentlyEnded reports whether a fire was marked so recently that a scheduler may still insert its task. A mark that is
+// far ahead was made with a wrong clock.
 func (f *Firing) recentlyEnded(now time.Time) bool {
-	return f.Ended != 0 && now.Sub(time.Unix(f.Ended, 0)) < keptFor
+	return f.Ended != 0 && now.Sub(time.Unix(f.Ended, 0)).Abs() < keptFor
+}
+
+// keepLate adds the fires that are carried out late to Late: their tasks may have ended so long ago that they could be
+// deleted at once, but another scheduler may have read the job just before and still insert them. It sets the errors of
+// the fires.
+func (s *Scheduler) keepLate(ctx context.Context, batch []*fire, now time.Time) {
+	for _, f := range batch {
+		var late []Firing
+		for _, p := range f.job.Pending[:f.taken] {
+			if p.recentlyEnded(now) || p.open() && (f.ended[FireID(f.job.id, p.Due)] || time.Since(f.inserted) >= freshFor) {
+				late = append(late, p)
+			} // otherwise its task ends later, and is kept after that
+		}
+		at := now
+		if len(late) > 0 {
+			at, f.err = s.catalog.cfg.Store.Now(ctx) // now may be many seconds old
+		}
+		if f.err == nil {
+			f.job.addLate(at, late)
+		}
+	}
+}
+
+// addLate adds fires that have been carried out to Late, and removes those of which no scheduler can insert the task any
+// more.
+func (j *Document) addLate(now time.Time, fires []Firing) {
+	j.Late = slices.DeleteFunc(slices.Clone(j.Late), func(f Firing) bool { return !f.recentlyEnded(now) })
+	for _, f := range fires {
+		if f.Skip == "" {
+			j.Late = append(j.Late, Firing{Due: f.Due, Ended: now.Unix()})
+		}
+	}
 }

@@ -22,14 +22,15 @@ type fire struct {
 
 	live bool // the task of an earlier due time has not ended
 
-	taken int               // how many of Pending are carried out
-	tasks []backend.NewTask // their tasks, while being inserted
-	fired int64             // the last due time with a task
-	done  []Firing          // what was carried out
-
-	inserted time.Time // when its tasks were
-	ended    func(instrument.End)
-	ids      []string // of tasks, for ended
+	taken    int               // how many of Pending are carried out
+	inserted time.Time         // when the insert of their tasks began
+	stored   time.Time         // when it had succeeded
+	ended    map[string]bool   // those of their tasks that had ended before
+	tasks    []backend.NewTask // their tasks, while being inserted
+	fired    int64             // the last due time with a task
+	done     []Firing          // what was carried out
+	observed func(instrument.End)
+	ids      []string // of tasks, for observed
 }
 
 // isDue reports whether this scheduler would decide a due time now.

@@ -34,7 +34,7 @@ type HistoryEntry struct {
 
 // entryOf returns the entry of a due time that was carried out.
 func entryOf(f Firing, now time.Time) HistoryEntry {
-	f.Ended = 0
+	f.Ended, f.Sent = 0, false
 	return HistoryEntry{Firing: f, At: now.Unix()}
 }
 

@@ -41,7 +41,9 @@
 // Inserting a task twice is harmless only while it exists. So before tasks are deleted, pending fires whose tasks have
 // ended are marked ([Firing.Ended]), and those are carried out without an insert. A scheduler may have read the job
 // before that, and insert the task up to 15 s later. So the tasks of fires are kept for 30 s after they have ended and,
-// if they are pending, after they were marked. [Catalog.Purgeable] and [Catalog.PrepareDelete] do this.
+// if they are pending, after they were marked. [Catalog.Purgeable] and [Catalog.PrepareDelete] do this. The task of a fire
+// that is carried out long after it was decided may have ended before. So such fires stay in [Document.Late], and their
+// tasks are kept for 30 s after that.
 //
 // # Time
 //

@@ -30,7 +30,7 @@ func (s *Scheduler) observe(ctx context.Context, group []*fire) context.Context 
 			continue
 		}
 		var of context.Context
-		of, f.ended = s.catalog.observe(ctx, f.job, f.tasks)
+		of, f.observed = s.catalog.observe(ctx, f.job, f.tasks)
 		metadata, trace := h.Join(of, f.job.Metadata, nil)
 		f.ids = nil
 		for i := range f.tasks {
@@ -52,8 +52,8 @@ func (s *Scheduler) observeEnd(group []*fire) {
 		if f.err != nil {
 			stored = nil
 		}
-		s.catalog.cfg.Hooks.EndSubmit(f.ended, stored, len(stored), f.err)
-		f.ended, f.ids = nil, nil
+		s.catalog.cfg.Hooks.EndSubmit(f.observed, stored, len(stored), f.err)
+		f.observed, f.ids = nil, nil
 	}
 }
 
@@ -65,8 +65,8 @@ func (s *Scheduler) observeFired(batch []*fire, now time.Time) {
 			e := instrument.Event{Kind: instrument.JobFired, Queue: f.job.Queue, Job: f.job.id, Duration: now.Sub(due)}
 			if p.Skip == "" {
 				e.Task = FireID(f.job.id, p.Due)
-				if !f.inserted.IsZero() { // with a slow store, most of the delay may be in this pass
-					e.Duration = s.clock.at(f.inserted).Sub(due)
+				if !f.stored.IsZero() { // with a slow store, most of the delay may be in this pass
+					e.Duration = s.clock.at(f.stored).Sub(due)
 				}
 			} else {
 				e.Kind, e.Reason, e.Tasks = instrument.JobSkipped, p.Skip, 1+p.More

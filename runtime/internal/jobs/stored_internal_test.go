@@ -15,7 +15,7 @@ func TestStoredFormIsStable(t *testing.T) {
 		`"created":1700000000,"disabled":true,` +
 		`"done":1700000300,"fired":1700000100,"owed":[{"due":1700000200,"ended":1700000290},{"due":1700000300,"skip":"queue full","more":4}],` +
 		`"decided":1700000301,` +
-		`"dropped":[{"due":1700000000}],"live":["job/j/1700000100"],"held":1700000400}`
+		`"dropped":[{"due":1700000000,"sent":true}],"late":[{"due":1700000100,"ended":1700000295}],"live":["job/j/1700000100"],"held":1700000400}`
 	const least = `{"cron":"@daily","queue":"q","payload":null,"weight":1,"missed":"once","overlap":"allow",` +
 		`"created":1,"done":1}`
 	for name, text := range map[string]string{"all": job, "least": least} {

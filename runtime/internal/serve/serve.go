@@ -61,6 +61,9 @@ func New(c Config, s *registry.Service, methods []Method) *Server {
 func (s *Server) Handle(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 	m, refusal := s.find(ctx, req)
 	if refusal != nil {
+		if req.Redelivered { // another instance may have begun it
+			refusal.Outcome = backend.OutcomeUnknown
+		}
 		reply(&backend.Reply{Server: s.Instance.ID, Err: refusal})
 		return
 	}
@@ -137,7 +140,8 @@ func (s *Server) toWireError(ctx context.Context, req *backend.Request, err erro
 	return a
 }
 
-// find returns the method of a request, or an error, with its Outcome, if the request is rejected.
+// find returns the method of a request, or an error if the request is rejected, with its Outcome unless the request was
+// redelivered.
 func (s *Server) find(ctx context.Context, req *backend.Request) (Method, *backend.Error) {
 	m, ok := s.methods[req.Method]
 	switch {
