@@ -224,3 +224,31 @@ func (d unmarked) PutAll(ctx context.Context, docs []backend.Doc) ([]backend.Put
 	}
 	return d.Docs.PutAll(ctx, docs)
 }
+
+// The only job is removed while a scheduler hangs before it inserts a task. Retention keeps the stopped task that has
+// taken its place until the scheduler has inserted it.
+func TestFireOfTheLastRemovedJobIsNotFired(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		slow := &slowFiring{Backend: world, by: 9500 * time.Millisecond, done: make(chan struct{})}
+		slow.left.Store(1)
+		start(t, open(t, slow, af.Retention(time.Second, 1)))
+		var runs atomic.Int32
+		run := func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }
+		app, q := work(t, world, jobWorker, run, af.Retention(time.Second, 1), af.NoScheduler())
+		must(0, q.Schedule(t.Context(), "j", "@every 57s", 1))(t)
+		for slow.left.Load() > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		must(0, app.RemoveJob(t.Context(), "j"))(t)
+		<-slow.done
+		time.Sleep(10 * time.Second)
+		if n := runs.Load(); n != 0 {
+			t.Errorf("%d runs after the job was removed", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if left := jobTasks(t, world, "job"); len(left) > 0 {
+			t.Errorf("not deleted: %v", left)
+		}
+	})
+}

@@ -292,3 +292,42 @@ func (d lostWrites) PutIf(ctx context.Context, name string, rev int64, value jso
 	}
 	return d.Docs.PutIf(ctx, name, rev, value)
 }
+
+// A process dies, or loses the documents, after RunJob has inserted its task and before it has noted that in the job. The
+// task counts for later due times.
+func TestOverlapWithAnUnnotedManualRun(t *testing.T) {
+	for _, overlap := range []af.OverlapPolicy{af.OverlapSkip, af.OverlapQueue} {
+		t.Run(string(overlap), func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				world := memory.New()
+				var ran atomic.Int64
+				_, q := work(t, world, jobWorker,
+					func(ctx context.Context, _ int) (int, error) { ran.Add(1); <-ctx.Done(); return 0, ctx.Err() })
+				var down atomic.Bool
+				other := open(t, altered{world, func(p *backend.Ports) {
+					p.Docs, p.Store = lostWrites{p.Docs, &down}, downAfterInsert{p.Store, &down}
+				}}, af.NoScheduler())
+				start(t, other)
+				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(overlap)))(t)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				_ = must(other.RunJob(ctx, "a"))(t)
+				time.Sleep(time.Minute)
+				if n := ran.Load(); n != 1 {
+					t.Errorf("%d tasks run at the same time", n)
+				}
+			})
+		})
+	}
+}
+
+// downAfterInsert sets down after the first insert.
+type downAfterInsert struct {
+	backend.Store
+	down *atomic.Bool
+}
+
+func (s downAfterInsert) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	defer s.down.Store(true)
+	return s.Store.Insert(ctx, tasks)
+}

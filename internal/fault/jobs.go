@@ -24,6 +24,7 @@ type jobState struct {
 	Created  int64
 	Disabled bool
 	Done     int64
+	Held     int64 // until then, a task of RunJob may be about to be inserted
 	Owed     []firing
 	Dropped  []firing
 
@@ -171,7 +172,8 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 			}
 		case "overlap":
 			lately := e.Now.Sub(c.ended[job]) < time.Minute
-			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !lately {
+			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !lately &&
+				e.Now.Unix() >= was.Held {
 				c.fail(e, job, "%d is skipped for overlap, with policy %s, but no task is live", f.Due, now.Overlap)
 			}
 		default:

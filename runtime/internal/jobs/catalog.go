@@ -241,6 +241,12 @@ func (c *Catalog) Run(
 	if err := prepare(ctx, &n.Task); err != nil {
 		return "", err
 	}
+	counted := time.Now()
+	if j.Overlap != OverlapAllow { // before the insert, after which this process may die
+		if err := c.countRun(ctx, id, task); err != nil {
+			return "", backend.Errorf(backend.CodeOf(err), "counting a task of job %q: %w", id, err).With(backend.OutcomeNotSent)
+		}
+	}
 	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
 		_, err := c.insert(ctx, []backend.NewTask{n})
 		return err
@@ -249,12 +255,8 @@ func (c *Catalog) Run(
 		return "", err
 	}
 	c.wake(j.Queue, []string{task}, len(j.Allow) > 0)
-	if j.Overlap != OverlapAllow {
-		err := c.change(ctx, id, func(j *Document, _ time.Time) bool {
-			j.addLive(task)
-			return true
-		})
-		c.logUnnoted(task, err)
+	if j.Overlap != OverlapAllow && time.Since(counted) > heldFor/2 { // a scheduler may have forgotten it meanwhile
+		c.logUnnoted(task, c.countRun(ctx, id, task))
 	}
 	err = c.addHistory(ctx, id, []HistoryEntry{{At: now.Unix(), Task: task}})
 	c.logUnnoted(task, err)

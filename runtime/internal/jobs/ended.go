@@ -14,14 +14,14 @@ import (
 const keptFor = 30 * time.Second
 
 // Purgeable prepares a purge of tasks. It returns the store's time before which a task must have ended to be deleted,
-// and the zero time if there are no jobs: any ended task may be deleted then. It marks pending fires whose tasks have
+// also if there are no jobs, since the last one may have been removed just now. It marks pending fires whose tasks have
 // ended. The tasks of fires that were marked just now are kept, and with them all that ended later.
 func (c *Catalog) Purgeable(ctx context.Context) (before time.Time, err error) {
 	if c.cfg.Docs == nil {
 		return time.Time{}, nil
 	}
 	jobs, err := c.All(ctx, "")
-	if err != nil || len(jobs) == 0 {
+	if err != nil {
 		return time.Time{}, err
 	}
 	now, err := c.now(ctx)

@@ -48,6 +48,25 @@ func (c *Catalog) CountTask(ctx context.Context, job, id string) error {
 	})
 }
 
+// countRun adds a task of [Catalog.Run] that is about to be inserted to a job's live tasks.
+func (c *Catalog) countRun(ctx context.Context, job, id string) error {
+	return c.edit(ctx, job, func(j *Document, now time.Time) (bool, error) {
+		if j.revision == 0 {
+			return false, backend.Errorf(backend.ErrNotFound, "job %q not found", job)
+		}
+		if j.Overlap == OverlapAllow || slices.Contains(j.Live, id) && now.Unix() < j.Held {
+			return false, nil
+		}
+		left, err := c.liveTasks(ctx, j, now)
+		if err != nil {
+			return false, err
+		}
+		j.Live, j.Held = slices.DeleteFunc(left, func(other string) bool { return other == id }), now.Add(heldFor).Unix()
+		j.addLive(id)
+		return true, nil
+	})
+}
+
 // liveTasks returns the job's tasks that have not ended or are about to be inserted.
 func (c *Catalog) liveTasks(ctx context.Context, j *Document, now time.Time) ([]string, error) {
 	if len(j.Live) == 0 {
