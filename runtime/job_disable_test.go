@@ -87,7 +87,7 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 }
 
 // A scheduler is about to submit several due times of a job that allows its tasks to overlap. Then the job is changed to
-// queue them, and disabled. None of them is submitted after that.
+// queue them, and disabled. Then it submits no task any more.
 func TestDisabledJobSubmitsNoTaskAfterItsOverlapChanged(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		world := memory.New()
