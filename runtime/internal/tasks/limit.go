@@ -135,7 +135,7 @@ func (p *pool) applyLimit(ctx context.Context) {
 func (p *pool) excessHints() []backend.Hint {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	window := p.windowNow()
+	window := windowOf(p.applied.Slots())
 	if p.listening != window || len(p.hinted) <= window {
 		return nil
 	}

@@ -95,14 +95,6 @@ func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 func (p *pool) window() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.windowNow()
-}
-
-// windowNow is window for callers that hold p.mu. A pool that claims nothing more leaves the hints to others.
-func (p *pool) windowNow() int {
-	if p.closing {
-		return 0
-	}
 	return windowOf(p.applied.Slots())
 }
 
@@ -378,7 +370,7 @@ func (p *pool) abandoned() (n int, since time.Time) {
 	return n, since
 }
 
-// quit stops claiming. The claim loop passes the hints on.
+// quit stops claiming.
 func (p *pool) quit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -386,8 +378,8 @@ func (p *pool) quit() {
 		return
 	}
 	p.closing = true
+	p.hinted = nil // unacknowledged: another listener gets them when this one closes
 	p.closeIfIdle()
-	p.wake.Set()
 }
 
 // drain waits for running tasks until ctx ends, then cancels the rest and waits a moment longer. It returns how many
