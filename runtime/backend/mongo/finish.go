@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"slices"
-	"time"
 
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 
@@ -92,19 +91,13 @@ func (c *Client) countSubtasks(ctx context.Context, source string) (*counts, err
 	return sum, err
 }
 
-// doneDelay is longer than completeSet takes.
-const doneDelay = 5 * time.Second
-
-// completeSet completes a finished set, and returns the queue of a waiting SubtasksDone task. While it does so, another
-// process may complete the set, and then the whole tree may be deleted. So a new SubtasksDone task is due only once the
-// set was still incomplete after the insert. It becomes due by itself if this process dies in between.
+// completeSet completes a finished set, and returns the queue of a waiting SubtasksDone task.
 func (c *Client) completeSet(ctx context.Context, source *document) (queue string, err error) {
 	// No live subtask is gated, and gates of final ones are left: there may be very many.
 	wanted := source.Status == string(backend.StatusSuccess) && source.FanIn
-	var done *document
-	isNew := false
 	if wanted {
-		if done, isNew, err = c.ensureDoneTask(ctx, source); err != nil {
+		done, err := c.ensureDoneTask(ctx, source)
+		if err != nil {
 			return "", err
 		}
 		if done != nil && slices.Contains(waitingStatuses, done.Status) {
@@ -114,37 +107,12 @@ func (c *Client) completeSet(ctx context.Context, source *document) (queue strin
 	if !source.OpenSet {
 		return queue, nil
 	}
-	open, u := source.same(), m{"$unset": m{"open_set": ""}}
-	open["open_set"] = true
+	u := m{"$unset": m{"open_set": ""}}
 	if wanted {
 		u["$set"] = m{"done_made": true}
 	}
-	r, err := c.tasks.UpdateOne(ctx, open, u)
-	switch {
-	case err != nil:
-		return "", c.wrapError(ctx, err, backend.OutcomeUnknown)
-	case r.MatchedCount == 0 && isNew:
-		return c.keepDoneTask(ctx, source, done)
-	case r.MatchedCount == 0 || queue == "":
-		return queue, nil
-	}
-	_, err = c.tasks.UpdateOne(ctx, m{"_id": done.ID, "created": done.Created, "fence": 0, "place": delayed},
-		m{"$set": m{"place": ready, "due": c.clock.now()}, "$unset": m{"wake": ""}})
+	_, err = c.tasks.UpdateOne(ctx, m{"_id": source.ID}, u)
 	return queue, c.wrapError(ctx, err, backend.OutcomeUnknown)
-}
-
-// keepDoneTask deletes a new SubtasksDone task if another process has completed the set before it was inserted. Such a
-// set had another one, which was deleted since: the tree is being deleted, or is gone.
-func (c *Client) keepDoneTask(ctx context.Context, source, done *document) (queue string, err error) {
-	kept := source.same()
-	kept["purging"] = m{"$ne": true}
-	if there, err := c.exists(ctx, kept); err != nil || there {
-		return source.Queue, err
-	}
-	unclaimed := done.same()
-	unclaimed["fence"] = 0
-	_, err = c.remove(ctx, unclaimed)
-	return "", err
 }
 
 func doneID(source string) string { return source + "/done" }
@@ -159,19 +127,18 @@ func doneIDs(sources []string) []string {
 
 // ensureDoneTask creates the task that runs SubtasksDone unless it was created before. It returns nil if the task was
 // created and purged.
-func (c *Client) ensureDoneTask(ctx context.Context, source *document) (done *document, isNew bool, err error) {
+func (c *Client) ensureDoneTask(ctx context.Context, source *document) (*document, error) {
 	if source.DoneMade {
-		done, err = c.findOne(ctx, doneID(source.ID))
-		return done, false, err
+		return c.findOne(ctx, doneID(source.ID))
 	}
-	fresh := newDocument(&backend.NewTask{Delay: doneDelay, Task: backend.Task{
+	now := c.clock.now()
+	stored, err := c.insert(ctx, []*document{newDocument(&backend.NewTask{Task: backend.Task{
 		ID: doneID(source.ID), Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
 		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID, Trace: source.Trace,
 		Metadata: source.Metadata,
-	}}, c.clock.timestamps(1), c.clock.now())
-	stored, err := c.insert(ctx, []*document{fresh}, c.insertMany)
+	}}, c.clock.timestamps(1), now)}, c.insertMany)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return stored[0], stored[0] == fresh, nil
+	return stored[0], nil
 }
