@@ -106,6 +106,31 @@ func (x slowFiringStore) Insert(ctx context.Context, tasks []backend.NewTask) ([
 	return x.Store.Insert(ctx, tasks)
 }
 
+// removeMeanwhile calls remove with the tasks of jobs, again and again, until the insert that hangs has ended.
+func (s *slowFiring) removeMeanwhile(t *testing.T, world af.Backend, remove func(id string)) {
+	t.Helper()
+	for began := time.Now(); ; {
+		select {
+		case <-s.done:
+			return
+		case <-time.After(100 * time.Millisecond):
+			if time.Since(began) > time.Minute {
+				t.Fatal("no insert has hung")
+			}
+			for _, task := range jobTasks(t, world, "job") {
+				remove(task.ID)
+			}
+		}
+	}
+}
+
+// awaitHanging waits until an insert hangs.
+func (s *slowFiring) awaitHanging() {
+	for s.left.Load() > 0 {
+		time.Sleep(10 * time.Millisecond) // virtual
+	}
+}
+
 // The leader hangs for as long as a request may take, after it has checked that a fire was not carried out, and before
 // it inserts its task. Another scheduler inserts the task meanwhile, which ends and can't be removed at once: the
 // leader's insert finds it.
@@ -129,19 +154,7 @@ func TestRemovedFireIsNotFiredAgainByHangingScheduler(t *testing.T) {
 				// Another scheduler fires it two seconds later, shortly before the purge of the first minute.
 				must(0, q.Schedule(t.Context(), "j", "@every 58s", 1))(t)
 				time.Sleep(58 * time.Second)
-				for began, hung := time.Now(), true; hung; {
-					select {
-					case <-slow.done:
-						hung = false
-					case <-time.After(time.Second):
-						if time.Since(began) > time.Minute {
-							t.Fatal("the leader inserts nothing")
-						}
-						for _, task := range jobTasks(t, world, "job") {
-							remove(t, app, task.ID)
-						}
-					}
-				}
+				slow.removeMeanwhile(t, world, func(id string) { remove(t, app, id) })
 				time.Sleep(10 * time.Second)
 				if n := runs.Load(); n != 1 {
 					t.Errorf("%d runs of one due time", n)
@@ -177,24 +190,10 @@ func TestFireCarriedOutLateIsNotFiredAgainByHangingScheduler(t *testing.T) {
 				slow := &slowFiring{Backend: world, by: 9500 * time.Millisecond, done: make(chan struct{})}
 				slow.left.Store(1)
 				start(t, open(t, slow))
-				for slow.left.Load() > 0 {
-					time.Sleep(10 * time.Millisecond)
-				}
+				slow.awaitHanging()
 				ready.Store(true)
 				must(0, app.StartScheduler(t.Context()))(t)
-				for began, hung := time.Now(), true; hung; {
-					select {
-					case <-slow.done:
-						hung = false
-					case <-time.After(100 * time.Millisecond):
-						if time.Since(began) > time.Minute {
-							t.Fatal("the first scheduler inserts nothing")
-						}
-						for _, task := range jobTasks(t, world, "job") {
-							remove(t, app, task.ID)
-						}
-					}
-				}
+				slow.removeMeanwhile(t, world, func(id string) { remove(t, app, id) })
 				time.Sleep(time.Minute)
 				if n := runs.Load(); n != 1 {
 					t.Errorf("%d runs of one due time", n)
@@ -237,9 +236,7 @@ func TestFireOfTheLastRemovedJobIsNotFired(t *testing.T) {
 		run := func(_ context.Context, n int) (int, error) { runs.Add(1); return n, nil }
 		app, q := work(t, world, jobWorker, run, af.Retention(time.Second, 1), af.NoScheduler())
 		must(0, q.Schedule(t.Context(), "j", "@every 57s", 1))(t)
-		for slow.left.Load() > 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
+		slow.awaitHanging()
 		must(0, app.RemoveJob(t.Context(), "j"))(t)
 		<-slow.done
 		time.Sleep(10 * time.Second)

@@ -35,6 +35,34 @@ func (s lateStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backe
 	return s.Store.Insert(ctx, tasks)
 }
 
+// A delayed is an App whose scheduler is held up right before it inserts the tasks of fires, and another App.
+type delayed struct {
+	scheduler, other *af.App
+	q                af.Queue[int, int]
+	late             lateStore
+	ran              atomic.Int64 // tasks
+}
+
+func newDelayed(t *testing.T) *delayed {
+	t.Helper()
+	world := memory.New()
+	d := &delayed{late: lateStore{until: make(chan struct{}), held: &atomic.Int64{}}}
+	d.scheduler, d.q = work(t, altered{world, func(p *backend.Ports) {
+		d.late.Store = p.Store
+		p.Store = d.late
+	}}, jobWorker, func(context.Context, int) (int, error) { d.ran.Add(1); return 0, nil })
+	d.other = open(t, world, af.NoScheduler())
+	start(t, d.other)
+	return d
+}
+
+// awaitInsert waits until the scheduler is held up.
+func (d *delayed) awaitInsert() {
+	for d.late.held.Load() == 0 {
+		time.Sleep(100 * time.Millisecond) // virtual
+	}
+}
+
 // A scheduler has decided a fire and is about to submit its task while another process disables or removes the job. No
 // task is submitted after that has returned.
 func TestDisabledJobSubmitsNoTask(t *testing.T) {
@@ -44,26 +72,17 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 	}{{"disabled", (*af.App).DisableJob}, {"removed", (*af.App).RemoveJob}} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
-				world := memory.New()
-				late := lateStore{until: make(chan struct{}), held: &atomic.Int64{}}
-				var ran atomic.Int64
-				scheduler, q := work(t, altered{world, func(p *backend.Ports) {
-					late.Store = p.Store
-					p.Store = late
-				}}, jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
-				other := open(t, world, af.NoScheduler())
-				start(t, other)
-				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1))(t)
-				for late.held.Load() == 0 {
-					time.Sleep(100 * time.Millisecond)
-				}
+				d := newDelayed(t)
+				other := d.other
+				must(0, d.q.Schedule(t.Context(), "a", "@every 10s", 1))(t)
+				d.awaitInsert()
 				must(0, c.end(other, t.Context(), "a"))(t)
 				before := must(other.Tasks(t.Context(),
 					af.TaskQuery{Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusSuccess}}))(t)
-				close(late.until)
+				close(d.late.until)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n := ran.Load(); n != 0 || before.Total != 0 {
+				if n := d.ran.Load(); n != 0 || before.Total != 0 {
 					t.Errorf("%d tasks ran, %d were stored", n, before.Total)
 				}
 				page := must(other.Tasks(t.Context(), af.TaskQuery{Queue: jobWorker.Name}))(t)
@@ -76,42 +95,31 @@ func TestDisabledJobSubmitsNoTask(t *testing.T) {
 				if c.name == "disabled" {
 					must(0, other.EnableJob(t.Context(), "a"))(t)
 					time.Sleep(15 * time.Second)
-					if ran.Load() == 0 {
+					if d.ran.Load() == 0 {
 						t.Error("the job does not fire after it was enabled")
 					}
 				}
-				_ = scheduler
 			})
 		})
 	}
 }
 
-// A scheduler is about to submit several due times of a job that allows its tasks to overlap. Then the job is changed to
-// queue them, and disabled. Then it submits no task any more.
+// A scheduler is about to submit several due times of a job that allows its tasks to overlap, while another process
+// changes the job to queue them, and disables it. No task is submitted after that has returned.
 func TestDisabledJobSubmitsNoTaskAfterItsOverlapChanged(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
-		world := memory.New()
-		late := lateStore{until: make(chan struct{}), held: &atomic.Int64{}}
-		var ran atomic.Int64
-		scheduler, q := work(t, altered{world, func(p *backend.Ports) {
-			late.Store = p.Store
-			p.Store = late
-		}}, jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
-		other := open(t, world, af.NoScheduler())
-		start(t, other)
-		must(0, scheduler.StopScheduler(t.Context()))(t)
-		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll)))(t)
+		d := newDelayed(t)
+		must(0, d.scheduler.StopScheduler(t.Context()))(t)
+		must(0, d.q.Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll)))(t)
 		time.Sleep(time.Minute)
-		must(0, scheduler.StartScheduler(t.Context()))(t)
-		for late.held.Load() == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
-		must(0, af.NewQueue[int, int](other, jobWorker).Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll),
+		must(0, d.scheduler.StartScheduler(t.Context()))(t)
+		d.awaitInsert()
+		must(0, af.NewQueue[int, int](d.other, jobWorker).Schedule(t.Context(), "a", "@every 10s", 1, af.Missed(af.MissedAll),
 			af.Overlap(af.OverlapQueue)))(t)
-		must(0, other.DisableJob(t.Context(), "a"))(t)
-		close(late.until)
+		must(0, d.other.DisableJob(t.Context(), "a"))(t)
+		close(d.late.until)
 		time.Sleep(time.Minute)
-		if n := ran.Load(); n != 0 {
+		if n := d.ran.Load(); n != 0 {
 			t.Errorf("%d tasks ran after the job was disabled", n)
 		}
 	})

@@ -301,7 +301,7 @@ func TestPurgeFreesLateClaims(t *testing.T) {
 	}
 }
 
-// A process that is stopped for a while between the commands of a purge takes no task away from an owner that has begun
+// A process that is stopped for a while between the commands of a purge frees no task of an owner that has begun
 // meanwhile.
 func TestPurgeSparesNewOwners(t *testing.T) {
 	uri := devstack.Mongo(t)
