@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/recorder"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/instrument"
 )
@@ -59,4 +61,50 @@ func TestHintsDoNotCircleAfterReconnection(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A listener gets a former window once more, after it was resized to 0: a request was late, or the broker is slow to
+// follow. Hints must not circle between it and the queue, and the window must become right again.
+func TestHintsDoNotCircleWithAWrongWindow(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		var wrong atomic.Pointer[backend.Listener]
+		b := altered{fault.New(fault.Around(memory.New(memory.HintIDs(4096))), 1, fault.Plan{}), func(p *backend.Ports) {
+			p.Transport = listening{p.Transport, &wrong}
+		}}
+		var rec recorder.Recorder
+		app, q := work(t, b, jobWorker, same, af.Instrument(&rec))
+		must(0, app.PauseQueue(t.Context(), jobWorker.Name))(t)
+		time.Sleep(10 * time.Second)
+		must(0, (*wrong.Load()).Resize(t.Context(), 64))(t)
+		must(q.SubmitMany(t.Context(), slices.Repeat([]int{1}, 10)))(t)
+		time.Sleep(10 * time.Second)
+		var hints int
+		for _, e := range rec.Events(instrument.Requested) {
+			if e.Op == "hint" {
+				hints++
+			}
+		}
+		if hints > 20 {
+			t.Errorf("hints were published %d times in 10 s", hints)
+		}
+		must(0, app.ResumeQueue(t.Context(), jobWorker.Name))(t)
+		time.Sleep(10 * time.Second)
+		for _, task := range must(app.Tasks(t.Context(), af.TaskQuery{}))(t).Tasks {
+			if task.Status != af.StatusSuccess {
+				t.Errorf("%+v", task)
+			}
+		}
+	})
+}
+
+// A listening makes the listener of its App known.
+type listening struct {
+	backend.Transport
+	listener *atomic.Pointer[backend.Listener]
+}
+
+func (l listening) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	in, err := l.Transport.Listen(ctx, queue, window)
+	l.listener.Store(&in)
+	return in, err
 }

@@ -127,15 +127,29 @@ func (p *pool) applyLimit(ctx context.Context) {
 		p.e.LimitApplied()
 	}
 	p.resize(ctx)
-	p.passOn(ctx, p.excessHints())
+	hints := p.excessHints()
+	if len(hints) == 0 {
+		return
+	}
+	p.passOn(ctx, hints)
+	// A listener that doesn't follow its new window gets them again at once. So that they don't circle at full speed, its
+	// window is set again, after a pause, before more are passed on.
+	if p.passed++; p.passed == maxPassed {
+		p.listening, p.resized = unsure, time.Now()
+	}
 }
+
+const (
+	maxPassed = 8  // how often excess hints are passed on between two changes of the listener's window
+	unsure    = -1 // the window of a listener that must be set again
+)
 
 // excessHints takes the hints beyond the window. There are none before the listener has the window too, because it
 // would deliver them again. Those that were on their way meanwhile can arrive at any time.
 func (p *pool) excessHints() []backend.Hint {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	window := windowOf(p.applied.Slots())
+	window := p.windowNow()
 	if p.listening != window || len(p.hinted) <= window {
 		return nil
 	}
@@ -160,7 +174,7 @@ func (p *pool) resize(ctx context.Context) {
 		}
 		return
 	}
-	p.listening, p.resized = window, time.Time{}
+	p.listening, p.resized, p.passed = window, time.Time{}, 0
 }
 
 // passOn publishes hints again that this pool won't claim soon. If that fails, the dispatcher does it later.

@@ -41,8 +41,9 @@ type pool struct {
 
 	wanted, applied Limit // see limit.go
 
-	listening int       // the listener's window; only used by the claim loop and resized
+	listening int       // the listener's window; only used by the claim loop, as the two below
 	resized   time.Time // when another window was last tried
+	passed    int       // how often excess hints were passed on since the window was set
 
 	refusal atomic.Pointer[error] // why the store refuses claims, or nil
 	skip    []backend.Version     // see version.go
@@ -95,6 +96,14 @@ func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 func (p *pool) window() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.windowNow()
+}
+
+// windowNow is window for callers that hold p.mu. A pool that claims nothing more leaves the hints to others.
+func (p *pool) windowNow() int {
+	if p.closing {
+		return 0
+	}
 	return windowOf(p.applied.Slots())
 }
 
@@ -370,7 +379,7 @@ func (p *pool) abandoned() (n int, since time.Time) {
 	return n, since
 }
 
-// quit stops claiming.
+// quit stops claiming. The claim loop passes the hints on.
 func (p *pool) quit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -378,8 +387,8 @@ func (p *pool) quit() {
 		return
 	}
 	p.closing = true
-	p.hinted = nil // unacknowledged: another listener gets them when this one closes
 	p.closeIfIdle()
+	p.wake.Set()
 }
 
 // drain waits for running tasks until ctx ends, then cancels the rest and waits a moment longer. It returns how many
