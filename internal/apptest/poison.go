@@ -16,13 +16,16 @@ import (
 
 var poisonWorker = af.Worker{Name: "poisoned", Type: "Poisoned", Max: 20}
 
+// poisonExit is the exit code of a process that its task ends.
+const poisonExit = 3
+
 // A poisoned worker kills its process for negative payloads. Otherwise it runs for as many milliseconds.
 type poisoned struct{}
 
 func (*poisoned) Run(ctx context.Context, n int) (int, error) {
 	if n < 0 {
 		time.Sleep(time.Duration(-n) * time.Millisecond) // ignores its context
-		os.Exit(3)
+		os.Exit(poisonExit)
 	}
 	select {
 	case <-ctx.Done():
@@ -68,9 +71,9 @@ func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 				return
 			}
 			stop := context.AfterFunc(ctx, func() { _ = p.Process.Kill() })
-			_ = p.Wait() // killed by its task or at the end
+			_ = p.Wait() // ended by its task, or killed at the end
 			stop()
-			if ctx.Err() == nil {
+			if p.ProcessState.ExitCode() == poisonExit { // the last one maybe after its end was noticed
 				deaths++
 			}
 		}
