@@ -45,17 +45,18 @@ func newCollector(t *testing.T) *collector {
 
 func (c *collector) receive(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client has gone: a shutdown interrupts the periodic export
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil {
-		switch r.URL.Path {
-		case "/v1/traces":
-			err = c.traces(body)
-		case "/v1/metrics":
-			err = c.measurements(body)
-		default:
-			err = fmt.Errorf("unexpected path %s", r.URL.Path)
-		}
+	switch r.URL.Path {
+	case "/v1/traces":
+		err = c.traces(body)
+	case "/v1/metrics":
+		err = c.measurements(body)
+	default:
+		err = fmt.Errorf("unexpected path %s", r.URL.Path)
 	}
 	if err != nil {
 		c.refused = append(c.refused, err.Error())

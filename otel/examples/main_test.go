@@ -75,6 +75,7 @@ func TestOneTraceInCollector(t *testing.T) {
 	})
 	web.Stop()
 	worker.Stop()
+	c.Close() // waits for what it receives
 	if len(c.sources["web"]) != 1 || len(c.sources["work"]) != 1 || len(c.sources) != 2 || len(c.refused) > 0 ||
 		c.sources["web"][0] == c.sources["work"][0] || c.sources["web"][0] == "" {
 		t.Errorf("the processes are %v, refused %v", c.sources, c.refused)

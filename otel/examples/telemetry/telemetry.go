@@ -17,6 +17,7 @@ package telemetry
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -143,6 +144,9 @@ type firstError struct {
 
 // Handle implements [otel.ErrorHandler].
 func (f *firstError) Handle(err error) {
+	if errors.Is(err, context.Canceled) {
+		return // shutdown ends a periodic export and sends everything again: only the failure of that is worth its line
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Now().Before(f.next) {

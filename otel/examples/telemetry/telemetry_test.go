@@ -1,11 +1,18 @@
 package telemetry_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
+
+	"go.opentelemetry.io/otel"
 
 	"github.com/afgen/afgen/otel/examples/telemetry"
 	af "github.com/afgen/afgen/runtime"
@@ -80,5 +87,51 @@ func TestChildProcessesDoNotListen(t *testing.T) {
 	}
 	if err := q.Wait(ctx, id); err != nil {
 		t.Error(err)
+	}
+}
+
+// A shutdown interrupts an export of metrics and sends them again. Only if the latter fails something is lost, and that
+// is logged: the line of the former would silence it.
+func TestShutdownDuringExport(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		last     int // status that answers the last export
+		warnings int
+	}{{"sent", http.StatusOK, 0}, {"lost", http.StatusBadRequest, 1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			first, requests := make(chan struct{}), make(chan struct{}, 1)
+			requests <- struct{}{}
+			collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // an interrupted request
+				select {
+				case <-requests:
+					close(first)
+					<-r.Context().Done()
+				default:
+					w.WriteHeader(tt.last)
+				}
+			}))
+			defer collector.Close()
+			t.Setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", collector.URL)
+			t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "1")
+			var log bytes.Buffer
+			before := slog.Default()
+			slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+			defer slog.SetDefault(before)
+			shutdown, err := telemetry.Setup(t.Context(), "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			counter, err := otel.Meter("test").Int64Counter("test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			counter.Add(t.Context(), 1)
+			<-first
+			shutdown(t.Context())
+			if n := bytes.Count(log.Bytes(), []byte("WARN")); n != tt.warnings {
+				t.Errorf("%d warnings, want %d:\n%s", n, tt.warnings, &log)
+			}
+		})
 	}
 }
