@@ -88,6 +88,10 @@ func (f *facts) whereItRuns() Evidence {
 
 func (f *facts) uncommitted(_ *claimers) Finding {
 	e := Evidence{Since: f.task.Created, Source: f.task.Source}
+	if of := f.task.DoneOf; of != "" && f.task.Source == "" {
+		e.Source = of
+		return Finding{RuleUncommitted, fmt.Sprintf("The subtasks of %s have ended. It is about to be released.", of), e, nil}
+	}
 	return Finding{RuleUncommitted,
 		fmt.Sprintf("The call that adds it to task %s has not committed its batch of subtasks.", f.task.Source), e,
 		[]string{"Repeating the call with the same af.Batch commits it; otherwise it is deleted after two minutes."}}

@@ -300,7 +300,7 @@ func (s *Stop) Report(tasks []Task) []Task {
 type Unfinished struct {
 	What   UnfinishedKind
 	Source string
-	Batch  string // for UnfinishedBatch
+	Batch  string // for UnfinishedBatch; "" is a batch of the store's own
 	Queue  string // for UnfinishedOverdue
 	Owner  string // for UnfinishedClaims
 	Count  int64  // the owner's counter

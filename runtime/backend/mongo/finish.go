@@ -56,10 +56,11 @@ func (c *Client) finishSet(ctx context.Context, source *document) (bool, error) 
 	if err != nil {
 		return false, err
 	}
+	unchanged := source.same()
+	unchanged["spawn_rev"], unchanged["subtasks"] = source.SpawnRev, m{"$exists": false}
 	var r *driver.UpdateResult
 	err = c.withinSizeLimit(ctx, func() []string { return []string{source.ID} }, func() (err error) {
-		r, err = c.tasks.UpdateOne(ctx, m{"_id": source.ID, "spawn_rev": source.SpawnRev, "subtasks": m{"$exists": false}},
-			m{"$set": m{"subtasks": sum}})
+		r, err = c.tasks.UpdateOne(ctx, unchanged, m{"$set": m{"subtasks": sum}})
 		return err
 	})
 	if err != nil {
@@ -91,7 +92,8 @@ func (c *Client) countSubtasks(ctx context.Context, source string) (*counts, err
 	return sum, err
 }
 
-// completeSet completes a finished set, and returns the queue of a waiting SubtasksDone task.
+// completeSet completes a finished set, and returns the queue of a waiting SubtasksDone task. Other processes may do so
+// at the same time, after which the tree may be deleted, and the ID of the source used again.
 func (c *Client) completeSet(ctx context.Context, source *document) (queue string, err error) {
 	// No live subtask is gated, and gates of final ones are left: there may be very many.
 	wanted := source.Status == string(backend.StatusSuccess) && source.FanIn
@@ -111,7 +113,7 @@ func (c *Client) completeSet(ctx context.Context, source *document) (queue strin
 	if wanted {
 		u["$set"] = m{"done_made": true}
 	}
-	_, err = c.tasks.UpdateOne(ctx, m{"_id": source.ID}, u)
+	_, err = c.tasks.UpdateOne(ctx, source.same(), u)
 	return queue, c.wrapError(ctx, err, backend.OutcomeUnknown)
 }
 
@@ -125,20 +127,90 @@ func doneIDs(sources []string) []string {
 	return ids
 }
 
+// doneBatch is the batch of a SubtasksDone task while it is held. No batch of subtasks has this name.
+const doneBatch = ""
+
 // ensureDoneTask creates the task that runs SubtasksDone unless it was created before. It returns nil if the task was
-// created and purged.
+// created and purged. The task is held until the set was still incomplete after the insert: a process that comes late
+// could create a second one otherwise.
 func (c *Client) ensureDoneTask(ctx context.Context, source *document) (*document, error) {
 	if source.DoneMade {
 		return c.findOne(ctx, doneID(source.ID))
 	}
-	now := c.clock.now()
-	stored, err := c.insert(ctx, []*document{newDocument(&backend.NewTask{Task: backend.Task{
-		ID: doneID(source.ID), Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
-		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID, Trace: source.Trace,
-		Metadata: source.Metadata,
-	}}, c.clock.timestamps(1), now)}, c.insertMany)
+	for {
+		fresh := newDocument(&backend.NewTask{Task: backend.Task{
+			ID: doneID(source.ID), Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
+			Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID, Trace: source.Trace,
+			Metadata: source.Metadata,
+		}}, max(c.clock.timestamps(1), source.Created+1), c.clock.now())
+		fresh.Held, fresh.LineState = heldKey(source.ID, doneBatch), 0
+		stored, err := c.insert(ctx, []*document{fresh}, c.insertMany)
+		if err != nil {
+			return nil, err
+		}
+		switch done := stored[0]; {
+		case done.Held == "":
+			return done, nil
+		case done.doneFor(source):
+			return c.releaseDoneTask(ctx, source, done)
+		default:
+			if err := c.dropDoneTask(ctx, done); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// doneFor reports whether a held SubtasksDone task is for this source, and not for an earlier task with its ID.
+func (x *document) doneFor(source *document) bool { return x.Created > source.Created }
+
+// releaseDoneTask releases a held SubtasksDone task, so that it waits in its queue. If the set was completed meanwhile,
+// the task that it got is not held: then it deletes the held one and returns nil.
+func (c *Client) releaseDoneTask(ctx context.Context, source, done *document) (*document, error) {
+	incomplete := source.same()
+	incomplete["open_set"], incomplete["purging"] = true, m{"$ne": true}
+	there, err := c.exists(ctx, incomplete)
 	if err != nil {
 		return nil, err
 	}
-	return stored[0], nil
+	if !there {
+		return nil, c.dropDoneTask(ctx, done)
+	}
+	waiting := done.held()
+	waiting["status"] = m{"$in": waitingStatuses}
+	_, err = c.tasks.BulkWrite(ctx, []driver.WriteModel{
+		driver.NewUpdateOneModel().SetFilter(waiting).SetUpdate(m{"$set": m{"place": ready}, "$unset": m{"held": ""}}),
+		driver.NewUpdateOneModel().SetFilter(done.held()).SetUpdate(m{"$unset": m{"held": ""}}), // stopped
+	})
+	if err != nil {
+		return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
+	}
+	return done, nil
+}
+
+// dropDoneTask deletes a SubtasksDone task if it is still held.
+func (c *Client) dropDoneTask(ctx context.Context, done *document) error {
+	_, err := c.remove(ctx, done.held())
+	return err
+}
+
+// held matches a held task as it was read.
+func (x *document) held() m {
+	filter := x.same()
+	filter["held"] = x.Held
+	return filter
+}
+
+// discardDoneTask deletes a held SubtasksDone task whose source is gone: the process that inserted it came late, and
+// ended. If the source exists, Finish releases the task.
+func (c *Client) discardDoneTask(ctx context.Context, source string) error {
+	done, err := c.findOne(ctx, doneID(source))
+	if err != nil || done == nil || done.Held == "" {
+		return err
+	}
+	x, err := c.findOne(ctx, source)
+	if err != nil || x != nil && x.OpenSet && done.doneFor(x) {
+		return err
+	}
+	return c.dropDoneTask(ctx, done)
 }

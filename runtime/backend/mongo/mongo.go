@@ -39,6 +39,10 @@
 // opening, checks that no subtask is live, and writes on condition that spawn_rev is unchanged. So a finished set never
 // has a live subtask, wherever a process was interrupted (subtasks.go, finish.go).
 //
+// Several processes may finish a set. The task for SubtasksDone is inserted as held, too, and released if the set is
+// still incomplete after that. So a process that comes late, when the tree may have been deleted, inserts nothing that
+// runs.
+//
 // # Time
 //
 // Due times are compared with the server's clock. A client reads it every ten seconds and advances it with its own

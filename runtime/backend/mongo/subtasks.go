@@ -278,6 +278,9 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 	if err != nil {
 		return err
 	}
+	if batch == doneBatch {
+		return s.discardDoneTask(ctx, source)
+	}
 	held := heldKey(source, batch)
 	for {
 		there, err := s.exists(ctx, m{"held": held})

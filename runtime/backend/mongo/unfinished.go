@@ -47,13 +47,15 @@ func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]b
 	return backend.OldestUnfinished(ends, s.clock.now(), age, max), nil
 }
 
-// unfinishedBatches returns uncommitted batches, as old as their last insert.
+// unfinishedBatches returns uncommitted batches, as old as their last insert, and held SubtasksDone tasks as batches
+// named doneBatch.
 func (c *Client) unfinishedBatches(ctx context.Context) ([]backend.UnfinishedSince, error) {
 	type batch struct {
 		ID             struct{ Source, Batch string } `bson:"_id"`
 		Since, Renewed int64
 	}
-	batches, err := groupBy[batch](ctx, c, m{"held": m{"$gt": ""}}, m{"source": "$kin.source", "batch": "$batch"},
+	by := m{"source": m{"$ifNull": []string{"$kin.source", "$done_of"}}, "batch": m{"$ifNull": []string{"$batch", doneBatch}}}
+	batches, err := groupBy[batch](ctx, c, m{"held": m{"$gt": ""}}, by,
 		m{"since": m{"$max": "$created"}, "renewed": m{"$max": "$renewed"}})
 	ends := make([]backend.UnfinishedSince, len(batches))
 	for i, b := range batches {
