@@ -201,6 +201,7 @@ type counts struct {
 type kin struct {
 	Source  string `bson:"source"`
 	Created int64  `bson:"created"`
+	Of      int64  `bson:"of,omitempty"` // when the source was created, if it existed at the last insert
 }
 
 type expiry struct {

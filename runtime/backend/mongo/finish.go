@@ -44,7 +44,7 @@ func (s *store) Finish(ctx context.Context, source string) (bool, string, error)
 // finishSet finishes the set of a source unless a subtask is live or a batch was committed since the source was read.
 func (c *Client) finishSet(ctx context.Context, source *document) (bool, error) {
 	for _, batch := range source.Opening {
-		if err := c.makeLive(ctx, source.ID, batch); err != nil {
+		if err := c.makeLive(ctx, source, batch); err != nil {
 			return false, err
 		}
 	}

@@ -28,7 +28,7 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	if err != nil || len(tasks) == 0 {
 		return nil, err
 	}
-	generations, err := s.generations(ctx, tasks)
+	sources, err := s.sourcesOf(ctx, tasks)
 	if err != nil {
 		return nil, err
 	}
@@ -37,8 +37,8 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	now := s.clock.now()
 	for i := range tasks {
 		fresh[i] = newDocument(&tasks[i], created+int64(i), now)
-		if tasks[i].Gated {
-			fresh[i].Generation = generations[tasks[i].Task.Source]
+		if source := sources[tasks[i].Task.Source]; tasks[i].Gated && source != nil {
+			fresh[i].Generation, fresh[i].Kin.Of = source.Discards, source.Created
 		}
 	}
 	if session != nil {
@@ -83,7 +83,7 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 		x.LineState = lineStateOf(x.Due, now)
 		return x
 	}
-	x.Kin, x.Held = &kin{t.Source, created}, heldKey(t.Source, t.Batch)
+	x.Kin, x.Held = &kin{Source: t.Source, Created: created}, heldKey(t.Source, t.Batch)
 	if t.OnFailure == backend.FailFast {
 		x.FailFast = t.Source
 	}
@@ -157,10 +157,11 @@ func (c *Client) insertMany(ctx context.Context, list []*document) (refused []in
 }
 
 // findExisting returns the documents that conflict with refused ones, by ID or by unique key. An uncommitted subtask
-// that was inserted before moves to the current generation, so that no concurrent Discard deletes it.
+// that was inserted before moves to the current source and generation, so that no concurrent Discard deletes it.
 func (c *Client) findExisting(ctx context.Context, fresh []*document, refused []int) (map[int]*document, error) {
 	var ids, keys []string
-	generations := map[int64][]string{}
+	type origin struct{ of, generation int64 }
+	held := map[origin][]string{}
 	batches := map[string]bool{}
 	for _, i := range refused {
 		ids = append(ids, fresh[i].ID)
@@ -170,12 +171,17 @@ func (c *Client) findExisting(ctx context.Context, fresh []*document, refused []
 		if fresh[i].Key != "" {
 			keys = append(keys, fresh[i].Key)
 		}
-		if fresh[i].Held != "" && fresh[i].Generation > 0 {
-			generations[fresh[i].Generation] = append(generations[fresh[i].Generation], fresh[i].ID)
+		if fresh[i].Held != "" && fresh[i].Kin != nil && fresh[i].Kin.Of > 0 {
+			o := origin{fresh[i].Kin.Of, fresh[i].Generation}
+			held[o] = append(held[o], fresh[i].ID)
 		}
 	}
-	for g, held := range generations {
-		_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": held}, "held": m{"$exists": true}}, m{"$max": m{"generation": g}})
+	for o, ids := range held {
+		current := m{"kin.of": o.of}
+		if o.generation > 0 {
+			current["generation"] = o.generation
+		}
+		_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "held": m{"$exists": true}}, m{"$max": current})
 		if err != nil {
 			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
@@ -216,16 +222,16 @@ func (c *Client) findExisting(ctx context.Context, fresh []*document, refused []
 
 const duplicateKey = 11000
 
-// generations returns, for the sources of new subtasks, the number of discards so far. It clears the discarded mark of
-// the batches being inserted.
-func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[string]int64, error) {
+// sourcesOf returns the existing sources of new subtasks, with the number of discards so far. It clears the discarded
+// mark of the batches being inserted.
+func (c *Client) sourcesOf(ctx context.Context, tasks []backend.NewTask) (map[string]*document, error) {
 	batches := map[string][]string{}
 	for i := range tasks {
 		if t := &tasks[i].Task; tasks[i].Gated && !slices.Contains(batches[t.Source], t.Batch) {
 			batches[t.Source] = append(batches[t.Source], t.Batch)
 		}
 	}
-	known := make(map[string]int64, len(batches))
+	known := make(map[string]*document, len(batches))
 	for source, names := range batches {
 		x, err := c.findOne(ctx, source)
 		if err != nil {
@@ -235,7 +241,7 @@ func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[
 			continue
 		}
 		if slices.ContainsFunc(x.Discarded, func(b string) bool { return slices.Contains(names, b) }) {
-			if _, err := c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"discarded": m{"$in": names}}}); err != nil {
+			if _, err := c.tasks.UpdateOne(ctx, x.same(), m{"$pull": m{"discarded": m{"$in": names}}}); err != nil {
 				return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 			}
 			// Read again: later discards don't affect these inserts.
@@ -244,7 +250,7 @@ func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[
 			}
 		}
 		if x != nil {
-			known[source] = x.Discards
+			known[source] = x
 		}
 	}
 	return known, nil

@@ -13,6 +13,15 @@ import (
 // same matches a task as it was read: another process may have deleted it since, and its ID may be in use again.
 func (x *document) same() m { return m{"_id": x.ID, "created": x.Created} }
 
+// createdOf returns when tasks were created. A later task with the ID of one is younger than all that were read before.
+func createdOf(tasks []*document) []int64 {
+	created := make([]int64, len(tasks))
+	for i, x := range tasks {
+		created[i] = x.Created
+	}
+	return created
+}
+
 // purgeAlone deletes up to max tasks: those that match a guard and have no committed subtasks, and the uncommitted
 // subtasks below them. A source that gets subtasks meanwhile is kept.
 func (c *Client) purgeAlone(
@@ -49,11 +58,7 @@ func (c *Client) purgeAlone(
 	if tasks = tasks[:min(len(tasks), max-n)]; len(tasks) == 0 {
 		return n, nil
 	}
-	created := make([]int64, len(tasks)) // a task that uses an ID again is younger
-	for i, x := range tasks {
-		created[i] = x.Created
-	}
-	alone := m{"_id": m{"$in": idsOf(tasks)}, "created": m{"$in": created}, "spawn_rev": m{"$exists": false}}
+	alone := m{"_id": m{"$in": idsOf(tasks)}, "created": m{"$in": createdOf(tasks)}, "spawn_rev": m{"$exists": false}}
 	maps.Copy(alone, guard)
 	deleted, err := c.remove(ctx, alone)
 	return n + deleted, err

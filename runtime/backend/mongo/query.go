@@ -41,9 +41,9 @@ func findIn[T any](
 }
 
 // eachChunk calls f with the matching documents in chunks, so that other operations run in between. The documents only
-// have their IDs and queues. f may change these and other matching documents.
+// have their IDs, queues, and for which source they were inserted. f may change these and other matching documents.
 func (c *Client) eachChunk(ctx context.Context, filter m, f func(part []*document) error) (err error) {
-	cursor, err := c.tasks.Find(ctx, filter, options.Find().SetBatchSize(chunk).SetProjection(m{"queue": 1}))
+	cursor, err := c.tasks.Find(ctx, filter, options.Find().SetBatchSize(chunk).SetProjection(m{"queue": 1, "kin.of": 1}))
 	if err != nil {
 		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}

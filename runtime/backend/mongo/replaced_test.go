@@ -2,13 +2,14 @@ package mongo_test
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/testkit"
@@ -88,6 +89,19 @@ func growTree(t *testing.T, s backend.Store, ended bool) {
 	succeed("a/b/0/done")
 }
 
+// documentsOf returns all tasks as stored.
+func documentsOf(t *testing.T, tasks *driver.Collection) (docs []string) {
+	t.Helper()
+	cursor, err := tasks.Find(t.Context(), bson.D{})
+	must(t, err)
+	var all []bson.Raw
+	must(t, cursor.All(t.Context(), &all))
+	for _, doc := range all {
+		docs = append(docs, doc.String())
+	}
+	return docs
+}
+
 // Whenever another process deletes a tree and its IDs are used again, a process that deletes the tree as well touches none
 // of the new tasks.
 func TestDeletingSparesTasksWithTheSameIDs(t *testing.T) {
@@ -103,17 +117,6 @@ func TestDeletingSparesTasksWithTheSameIDs(t *testing.T) {
 			var i interruption
 			other, c := join(t, uri), join(t, uri, i.watch)
 			tasks := other.Mongo().Collection("tasks")
-			stored := func() (docs []string) {
-				t.Helper()
-				cursor, err := tasks.Find(t.Context(), bson.D{})
-				must(t, err)
-				var all []bson.Raw
-				must(t, cursor.All(t.Context(), &all))
-				for _, doc := range all {
-					docs = append(docs, doc.String())
-				}
-				return docs
-			}
 			for n := int64(1); ; n += int64(testkit.Fewer(2, 9)) {
 				_, err := tasks.DeleteMany(t.Context(), bson.D{})
 				must(t, err)
@@ -122,7 +125,7 @@ func TestDeletingSparesTasksWithTheSameIDs(t *testing.T) {
 				i.do = func() {
 					must(t, other.Store().Delete(t.Context(), "a"))
 					growTree(t, other.Store(), false)
-					want = stored()
+					want = documentsOf(t, tasks)
 				}
 				i.left.Store(n)
 				_ = remove(t.Context(), c.Store()) // the new task can't be deleted
@@ -130,7 +133,7 @@ func TestDeletingSparesTasksWithTheSameIDs(t *testing.T) {
 					t.Logf("%d commands", n-1)
 					return
 				}
-				if got := stored(); fmt.Sprint(got) != fmt.Sprint(want) {
+				if got := documentsOf(t, tasks); !slices.Equal(got, want) {
 					t.Errorf("replaced before command %d: stored are\n%v\nwant\n%v", n, got, want)
 				}
 			}

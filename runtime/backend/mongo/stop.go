@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -33,11 +34,11 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	}
 	var stopped []backend.Task
 	mark := newMark()
-	level := []string{st.ID}
+	level := []*document{top}
 	for first := true; len(level) > 0; first = false {
 		if !first || !st.Below {
-			for ids := range slices.Chunk(level, stopChunk) {
-				some, err := s.stopTasks(ctx, ids, st.Reason, mark)
+			for part := range slices.Chunk(level, stopChunk) {
+				some, err := s.stopTasks(ctx, part, st.Reason, mark)
 				if err != nil {
 					return nil, err
 				}
@@ -51,37 +52,43 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	return stopped, nil
 }
 
-// subtasksOf returns the IDs of the subtasks of tasks.
-func (c *Client) subtasksOf(ctx context.Context, sources []string) ([]string, error) {
-	var ids []string
-	err := chunks(sources, func(part []string) error {
-		found, err := c.find(ctx, m{"kin.source": m{"$in": part}}, options.Find().SetProjection(m{"_id": 1}))
-		ids = append(ids, idsOf(found)...)
+// subtasksOf returns the subtasks of tasks, each with its ID and when it was created.
+func (c *Client) subtasksOf(ctx context.Context, sources []*document) (subtasks []*document, err error) {
+	err = chunks(sources, func(part []*document) error {
+		last := slices.MaxFunc(part, func(a, b *document) int { return cmp.Compare(a.Created, b.Created) })
+		below := last.insertedFor(m{"kin.source": m{"$in": idsOf(part)}})
+		found, err := c.find(ctx, below, options.Find().SetProjection(m{"created": 1}))
+		subtasks = append(subtasks, found...)
 		return err
 	})
-	return ids, err
+	return subtasks, err
 }
 
 // stopTasks stops waiting tasks, requests running ones to stop, and returns both. It repeats until none is waiting: a
-// task that was claimed between the two updates may have been released after the second.
-func (c *Client) stopTasks(ctx context.Context, ids []string, reason, mark string) ([]*document, error) {
+// task that was claimed between the two updates may have been released after the second. Later tasks with the IDs are
+// not stopped.
+func (c *Client) stopTasks(ctx context.Context, tasks []*document, reason, mark string) ([]*document, error) {
+	ids := idsOf(tasks)
+	matching := func(guard m) m {
+		guard["_id"], guard["created"] = m{"$in": ids}, m{"$in": createdOf(tasks)}
+		return guard
+	}
 	for {
 		waiting := stopChange(c.clock.now())
 		waiting.unset = append(waiting.unset, "claimer") // of an older program, which does not remove it
 		waiting.set["reason"], waiting.set["mark"] = reason, mark
 		err := c.withinSizeLimit(ctx, func() []string { return ids }, func() error {
-			_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waitingStatuses}}, waiting.update())
+			_, err := c.tasks.UpdateMany(ctx, matching(m{"status": m{"$in": waitingStatuses}}), waiting.update(), hintByID)
 			if err == nil {
-				_, err = c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning),
-					"stopping": m{"$ne": true}},
-					m{"$set": m{"stopping": true, "reason": reason}})
+				_, err = c.tasks.UpdateMany(ctx, matching(m{"status": string(backend.StatusRunning), "stopping": m{"$ne": true}}),
+					m{"$set": m{"stopping": true, "reason": reason}}, hintByID)
 			}
 			return err
 		})
 		if err != nil {
 			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
-		left, err := c.exists(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waitingStatuses}})
+		left, err := c.exists(ctx, matching(m{"status": m{"$in": waitingStatuses}}))
 		if err != nil {
 			return nil, err
 		}
@@ -93,6 +100,6 @@ func (c *Client) stopTasks(ctx context.Context, ids []string, reason, mark strin
 	if err != nil {
 		return nil, err
 	}
-	asked, err := c.findHeads(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": true})
+	asked, err := c.findHeads(ctx, matching(m{"status": string(backend.StatusRunning), "stopping": true}))
 	return append(stopped, asked...), err
 }

@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -24,12 +25,12 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		return err
 	}
 	if slices.Contains(source.Opening, sp.Batch) {
-		if err := s.makeLive(ctx, sp.Source, sp.Batch); err != nil {
+		if err := s.makeLive(ctx, source, sp.Batch); err != nil {
 			return err
 		}
 	}
 	if sp.Now || source.Status == string(backend.StatusSuccess) {
-		_, err = s.openGates(ctx, m{"shut": sp.Source, "batch": sp.Batch})
+		_, err = s.openGates(ctx, source.insertedFor(m{"shut": source.ID, "batch": sp.Batch}))
 		return err
 	}
 	return nil
@@ -42,12 +43,16 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 // was recorded in between. A later Discard finds the batch committed. An earlier one may still be deleting, but only
 // tasks that were inserted before it, of generations below its number; these don't count.
 func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error) {
+	var first *document
 	for durable := false; ; {
 		source, err := c.readSource(ctx, sp.Source)
+		if first == nil {
+			first = source
+		}
 		switch {
 		case err != nil:
 			return nil, err
-		case source == nil:
+		case source == nil || source.Created != first.Created: // deleted, and its ID may be in use again
 			return nil, noTask(sp.Source)
 		case sp.Stale(backend.Status(source.Status), source.Fence):
 			return nil, sp.ErrorStale()
@@ -55,7 +60,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			return nil, sp.ErrorUncommitted()
 		}
 		if slices.Contains(source.Opening, sp.Batch) { // committed, and possibly interrupted
-			if err := c.makeLive(ctx, sp.Source, sp.Batch); err != nil {
+			if err := c.makeLive(ctx, source, sp.Batch); err != nil {
 				return nil, err
 			}
 			source.Opening = nil
@@ -84,7 +89,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			return nil, err
 		}
 		guard := m{
-			"_id": sp.Source, "status": m{"$nin": []string{string(backend.StatusFailed), string(backend.StatusStopped)}},
+			"_id": source.ID, "created": source.Created, "status": m{"$nin": []string{string(backend.StatusFailed), string(backend.StatusStopped)}},
 			"subtasks": m{"$exists": false}, "purging": m{"$ne": true}, "discarded": m{"$ne": sp.Batch},
 			"batches":  m{"$ne": sp.Batch},
 			"discards": orMissing(source.Discards),
@@ -111,7 +116,8 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 		if r.MatchedCount == 0 {
 			continue // the source has changed; read it again
 		}
-		if source, err = c.readSource(ctx, sp.Source); source == nil && err == nil {
+		source, err = c.readSource(ctx, sp.Source)
+		if err == nil && (source == nil || source.Created != first.Created) {
 			err = noTask(sp.Source)
 		}
 		return source, err
@@ -121,7 +127,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 // readSource returns the fields of a source that decide about its subtasks, or nil if there is no such task.
 func (c *Client) readSource(ctx context.Context, id string) (*document, error) {
 	found, err := c.find(ctx, m{"_id": id}, options.Find().SetProjection(m{
-		"status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1,
+		"created": 1, "status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1,
 		"discards": 1, "marks": 1, "unmarked": 1, "held": 1,
 	}))
 	if err != nil || len(found) == 0 {
@@ -210,22 +216,30 @@ func (c *Client) count(ctx context.Context, filter m) (int, error) {
 	return int(n), c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
-// makeLive adds the tasks of a committed batch to the set, gated.
-func (c *Client) makeLive(ctx context.Context, source, batch string) error {
+// insertedFor restricts a filter to subtasks that were not inserted for a later task with the ID of their source. The
+// source was read before, and its tree may have been deleted since.
+func (x *document) insertedFor(filter m) m {
+	filter["kin.of"] = m{"$not": m{"$gt": x.Created}}
+	return filter
+}
+
+// makeLive adds the tasks of a committed batch to the set of a source, gated.
+func (c *Client) makeLive(ctx context.Context, source *document, batch string) error {
 	now := c.clock.now()
-	held := heldKey(source, batch)
-	err := c.eachChunk(ctx, m{"held": held}, func(part []*document) error {
+	held := source.insertedFor(m{"held": heldKey(source.ID, batch)})
+	err := c.eachChunk(ctx, held, func(part []*document) error {
 		var models []driver.WriteModel
 		// Live tasks first. Those that end meanwhile are found by the second update.
 		for _, u := range []struct {
 			status []string
 			set    m
 		}{
-			{liveStatuses, m{"live": source, "shut": source, "committed": now}},
-			{finalStatuses, m{"shut": source, "committed": now}},
+			{liveStatuses, m{"live": source.ID, "shut": source.ID, "committed": now}},
+			{finalStatuses, m{"shut": source.ID, "committed": now}},
 		} {
-			models = append(models, driver.NewUpdateManyModel().SetHint("_id_").
-				SetFilter(m{"_id": m{"$in": idsOf(part)}, "held": held, "status": m{"$in": u.status}}).
+			filter := m{"_id": m{"$in": idsOf(part)}, "status": m{"$in": u.status}}
+			maps.Copy(filter, held)
+			models = append(models, driver.NewUpdateManyModel().SetHint("_id_").SetFilter(filter).
 				SetUpdate(m{"$set": u.set, "$unset": m{"held": ""}}))
 		}
 		_, err := c.tasks.BulkWrite(ctx, models)
@@ -234,7 +248,7 @@ func (c *Client) makeLive(ctx context.Context, source, batch string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"opening": batch}})
+	_, err = c.tasks.UpdateOne(ctx, source.same(), m{"$pull": m{"opening": batch}})
 	return c.wrapError(ctx, err, backend.OutcomeUnknown)
 }
 
@@ -281,37 +295,57 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 	if batch == doneBatch {
 		return s.discardDoneTask(ctx, source)
 	}
-	held := heldKey(source, batch)
+	var first *document
 	for {
-		there, err := s.exists(ctx, m{"held": held})
+		there, err := s.exists(ctx, m{"held": heldKey(source, batch)})
 		if err != nil || !there {
 			return err
 		}
 		x, err := s.findOne(ctx, source)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case x == nil:
+			return s.discardOrphans(ctx, source, batch)
+		case first == nil:
+			first = x
+		case x.Created != first.Created:
+			return nil // the batch is that of a later task with this ID
 		}
-		generation := int64(0)
-		if x != nil {
-			if slices.Contains(x.Opening, batch) {
-				return s.makeLive(ctx, source, batch) // committed
-			}
-			r, err := s.tasks.UpdateOne(ctx, m{"_id": source, "spawn_rev": orMissing(x.SpawnRev),
-				"discards": orMissing(x.Discards)}, x.recordDiscard(batch))
-			if err != nil {
-				return s.wrapError(ctx, err, backend.OutcomeUnknown)
-			}
-			if r.MatchedCount == 0 {
-				continue
-			}
-			generation = x.Discards
+		if slices.Contains(x.Opening, batch) {
+			return s.makeLive(ctx, x, batch) // committed
 		}
-		doomed := m{"held": held, "generation": m{"$not": m{"$gt": generation}}}
-		return s.eachChunk(ctx, doomed, func(part []*document) error {
-			_, err := s.tasks.DeleteMany(ctx, m{"_id": m{"$in": idsOf(part)}, "held": held, "generation": doomed["generation"]})
+		unchanged := x.same()
+		unchanged["spawn_rev"], unchanged["discards"] = orMissing(x.SpawnRev), orMissing(x.Discards)
+		r, err := s.tasks.UpdateOne(ctx, unchanged, x.recordDiscard(batch))
+		if err != nil {
 			return s.wrapError(ctx, err, backend.OutcomeUnknown)
+		}
+		if r.MatchedCount == 0 {
+			continue
+		}
+		doomed := x.insertedFor(m{"held": heldKey(source, batch), "generation": m{"$not": m{"$gt": x.Discards}}})
+		return s.eachChunk(ctx, doomed, func(part []*document) error {
+			filter := maps.Clone(doomed)
+			filter["_id"] = m{"$in": idsOf(part)}
+			_, err := s.remove(ctx, filter)
+			return err
 		})
 	}
+}
+
+// discardOrphans deletes the tasks of an uncommitted batch whose source does not exist. A task with the ID of the source
+// may be stored meanwhile. What was found before is its own only if it was inserted for it, which changes kin.of.
+func (c *Client) discardOrphans(ctx context.Context, source, batch string) error {
+	held := heldKey(source, batch)
+	return c.eachChunk(ctx, m{"held": held}, func(part []*document) error {
+		if there, err := c.exists(ctx, m{"_id": source}); err != nil || there {
+			return err
+		}
+		last := slices.MaxFunc(part, func(a, b *document) int { return cmp.Compare(a.Kin.Of, b.Kin.Of) })
+		_, err := c.remove(ctx, m{"_id": m{"$in": idsOf(part)}, "held": held, "kin.of": m{"$not": m{"$gt": last.Kin.Of}}})
+		return err
+	})
 }
 
 // maxMarks is the number of discarded batches that a source remembers.
@@ -375,9 +409,9 @@ func (s *store) Open(ctx context.Context, source string) ([]string, error) {
 		return nil, err
 	}
 	for _, batch := range x.Opening {
-		if err := s.makeLive(ctx, source, batch); err != nil {
+		if err := s.makeLive(ctx, x, batch); err != nil {
 			return nil, err
 		}
 	}
-	return s.openGates(ctx, m{"shut": source})
+	return s.openGates(ctx, x.insertedFor(m{"shut": source}))
 }
