@@ -97,24 +97,22 @@ func (c *Client) purgeQueue(
 	if keep.Age > 0 {
 		before := min(c.clock.now()-int64(keep.Age), limit)
 		ended := m{"$gt": int64(0), "$gte": from, "$lt": before}
-		n, err = c.purgeOldest(ctx, pos, overIn(pos.queue, ended), before, 0, max)
+		n, err = c.purgeOldest(ctx, pos, overIn(pos.queue, ended), before, max)
 		if err != nil || n >= max {
 			return n, err
 		}
 	}
 	if keep.Max > 0 {
-		last, tied, err := c.findSurplus(ctx, pos.queue, keep.Max)
-		if err != nil || last == 0 {
+		newest, err := c.findSurplus(ctx, pos.queue, keep.Max)
+		if err != nil || newest == nil {
 			return n, err
 		}
 		pos.ended = from
 		before := min(c.clock.now(), limit)
-		ended := m{"$gt": int64(0), "$gte": from, "$lte": last, "$lt": limit}
-		deleted, err := c.purgeOldest(ctx, pos, overIn(pos.queue, ended), before, 0, max-n)
-		if n += deleted; err != nil || n >= max || tied == 0 || last+1 >= limit {
-			return n, err
-		}
-		deleted, err = c.purgeOldest(ctx, pos, overIn(pos.queue, last+1), before, tied, max-n)
+		surplus := overIn(pos.queue, m{"$gt": int64(0), "$gte": from, "$lte": newest.Ended, "$lt": limit})
+		surplus["$or"] = []m{{"ended": m{"$lt": newest.Ended}}, {"created": m{"$lt": newest.Created}},
+			{"created": newest.Created, "_id": m{"$lte": newest.ID}}}
+		deleted, err := c.purgeOldest(ctx, pos, surplus, before, max-n)
 		return n + deleted, err
 	}
 	return n, nil
@@ -130,37 +128,40 @@ func overIn(queue string, ended any) m {
 	return filter
 }
 
-// findSurplus returns the last end of the sources of a queue that are beyond the newest max, or 0 if there are none. If
-// several sources ended one nanosecond after it, tied of these are beyond, too. It reads the index only, and of an
-// unchanged queue without a surplus next to nothing.
-func (c *Client) findSurplus(ctx context.Context, queue string, max int) (last, tied int64, err error) {
+// byEnd is the order of sources by their end, newest first. No two of a queue are equal, so processes that delete what
+// is beyond the newest ones at the same time keep the same ones.
+var byEnd = d{desc("ended"), desc("created"), desc("_id")}
+
+// findSurplus returns the newest source of a queue beyond the newest max, or nil if there is none. It reads the index
+// only, and of an unchanged queue without a surplus next to nothing.
+func (c *Client) findSurplus(ctx context.Context, queue string, max int) (*document, error) {
 	exceeds, err := c.ended.Exceeds(queue, c.clock.now(), max, func(after, notAfter int64, limit int) (int, error) {
 		n, err := c.countOf(ctx, endedIn(queue, m{"$gt": after, "$lte": notAfter}), int64(limit))
 		return int(n), err
 	})
 	if err != nil || !exceeds {
-		return 0, 0, err
+		return nil, err
 	}
 	// Sources with an unfinished set don't count. They are few, so they are counted by themselves.
 	for open := int64(0); ; {
-		found, err := c.find(ctx, endedIn(queue, m{"$gt": int64(0)}), options.Find().SetSort(d{desc("ended")}).
-			SetSkip(int64(max)-1+open).SetLimit(2).SetProjection(m{"_id": 0, "ended": 1}))
+		found, err := c.find(ctx, endedIn(queue, m{"$gt": int64(0)}), options.Find().SetSort(byEnd).
+			SetSkip(int64(max)-1+open).SetLimit(2).SetProjection(m{"ended": 1, "created": 1}))
 		if err != nil || len(found) < 2 {
-			return 0, 0, err
+			return nil, err
 		}
-		kept, surplus := found[0].Ended, found[1].Ended
-		more, err := c.countOf(ctx, m{"open_set": true, "top": true, "queue": queue, "ended": m{"$gte": kept}}, 0)
-		switch {
-		case err != nil:
-			return 0, 0, err
-		case more > open:
-			open = more
-		case surplus < kept:
-			return surplus, 0, nil
-		default:
-			newest, err := c.countOf(ctx, overIn(queue, m{"$gte": kept}), 0)
-			return kept - 1, newest - int64(max), err
+		oldest := found[0] // of those that are kept
+		kept := endedIn(queue, m{"$gte": oldest.Ended})
+		kept["open_set"] = true
+		kept["$or"] = []m{{"ended": m{"$gt": oldest.Ended}}, {"created": m{"$gt": oldest.Created}},
+			{"created": oldest.Created, "_id": m{"$gte": oldest.ID}}}
+		more, err := c.countOf(ctx, kept, 0)
+		if err != nil {
+			return nil, err
 		}
+		if more <= open {
+			return found[1], nil
+		}
+		open = more
 	}
 }
 
@@ -174,12 +175,12 @@ func (c *Client) countOf(ctx context.Context, filter m, limit int64) (int64, err
 	return n, c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
-// purgeOldest deletes up to max tasks of the trees of matching sources, oldest first, and of at most limit sources
-// unless limit is 0. It reads sources in chunks until enough is deleted.
+// purgeOldest deletes up to max tasks of the trees of matching sources, oldest first. It reads sources in chunks until
+// enough is deleted.
 func (c *Client) purgeOldest(
-	ctx context.Context, pos *purgePosition, over m, before, limit int64, max int,
+	ctx context.Context, pos *purgePosition, over m, before int64, max int,
 ) (n int, err error) {
-	cursor, err := c.tasks.Find(ctx, over, options.Find().SetSort(d{asc("ended")}).SetLimit(limit).
+	cursor, err := c.tasks.Find(ctx, over, options.Find().SetSort(d{asc("ended")}).
 		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"created": 1, "ended": 1, "spawn_rev": 1, "purging": 1}))
 	if err != nil {
 		return 0, c.wrapError(ctx, err, backend.OutcomeNotSent)

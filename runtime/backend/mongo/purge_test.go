@@ -180,3 +180,32 @@ func TestPurgeKeepsTheNewest(t *testing.T) {
 		})
 	}
 }
+
+// Two processes that delete what exceeds Max at the same time keep Max tasks together, even if all ended in the same
+// nanosecond, as those of one settlement do.
+func TestPurgesTogetherKeepMax(t *testing.T) {
+	const kept = 3
+	uri := devstack.Mongo(t)
+	var i interruption
+	other, c := join(t, uri), join(t, uri, i.watch)
+	for n := int64(1); ; n++ {
+		_, err := other.Mongo().Collection("tasks").DeleteMany(t.Context(), bson.D{})
+		must(t, err)
+		insertEnded(t, other, fmt.Sprint("q", n), 5, 5, 5, 5, 5, 5, 5, 5) // clients remember what they have read of a queue
+		interrupted := false
+		i.do = func() {
+			_, err := other.Store().Purge(t.Context(), backend.Retention{Max: kept}, 100)
+			must(t, err)
+			interrupted = true
+		}
+		i.left.Store(n)
+		_, err = c.Store().Purge(t.Context(), backend.Retention{Max: kept}, 100)
+		must(t, err)
+		if got := len(documentsOf(t, c.Mongo().Collection("tasks"))); got != kept {
+			t.Errorf("another purge before command %d: %d tasks are left", n, got)
+		}
+		if !interrupted {
+			return
+		}
+	}
+}
