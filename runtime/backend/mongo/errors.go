@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	low "go.mongodb.org/mongo-driver/v2/x/mongo/driver"
@@ -73,6 +74,8 @@ func (c *Client) wrapError(ctx context.Context, err error, outcome backend.Outco
 		return wrap(backend.ErrUnavailable, "the server became unreachable", outcome)
 	case ctx.Err() != nil:
 		return wrap(backend.CodeOf(ctx.Err()), "interrupted: "+context.Cause(ctx).Error(), outcome)
+	case pastDeadline(ctx): // the driver has noticed first
+		return wrap(backend.ErrDeadlineExceeded, "interrupted: "+context.DeadlineExceeded.Error(), outcome)
 	case errors.Is(err, driver.ErrClientDisconnected), errors.Is(err, groupcommit.ErrClosed):
 		if outcomeIn(ctx, backend.OutcomeNotSent) != backend.OutcomeNotSent {
 			return wrap(backend.ErrUnavailable, errClosed.Message, outcome)
@@ -120,6 +123,11 @@ func connectionOutcome(e topology.ConnectionError, outcome backend.Outcome) back
 		return backend.OutcomeNotSent
 	}
 	return outcome
+}
+
+func pastDeadline(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !time.Now().Before(deadline)
 }
 
 // hasCode reports whether the server returned one of the codes.

@@ -3,11 +3,12 @@ package mongo
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	low "go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -26,46 +27,114 @@ func withoutSession(ctx context.Context) context.Context {
 	return driver.NewSessionContext(ctx, nil)
 }
 
-// InTx calls fn in a transaction, and again as long as the driver's WithTransaction requires. Inserts with fn's context
-// are part of the transaction.
+// Limits of InTx. The first three are those of the driver's WithTransaction.
+const (
+	txRetryFor   = 2 * time.Minute
+	txFirstPause = 5 * time.Millisecond // before the transaction is tried again; it grows by half each time, with full jitter
+	txMostPause  = 500 * time.Millisecond
+
+	// txEndTimeout is how long aborting a transaction may take. The server aborts those that are not, within a minute.
+	txEndTimeout = 2 * time.Second
+)
+
+// InTx calls fn in a transaction, and again after transient errors, as the driver's WithTransaction does. Inserts with
+// fn's context are part of the transaction. WithTransaction itself commits and aborts without a context, and would wait
+// for a server that hangs.
 func (c *Client) InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 	if backend.TxFrom(ctx) != nil || driver.SessionFromContext(ctx) != nil {
 		return backend.NewError(backend.ErrFailedPrecondition, "InTx: the context already has a session or transaction").
 			With(backend.OutcomeNotSent)
 	}
-	_, done, err := c.begin(ctx)
+	begun, done, err := c.begin(ctx)
+	if err == nil {
+		err = c.checkTransactions(begun)
+	}
 	done()
 	if err != nil {
-		return err
-	}
-	if err := c.checkTransactions(ctx); err != nil {
 		return err
 	}
 	session, err := c.client.StartSession()
 	if err != nil {
 		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
-	defer session.EndSession(context.WithoutCancel(ctx))
-	var last *backend.Tx
-	var failed error // of fn
-	_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
-		last = &backend.Tx{Of: c}
-		failed = fn(backend.WithTx(ctx, last))
-		return nil, failed
-	}, options.Transaction())
-	switch {
-	case err == nil:
-		last.Committed()
-		return nil
-	case failed != nil && errors.Is(err, failed):
-		return err // the caller's own error
-	case failed != nil, last == nil, err == ctx.Err(), hasLabel(err, low.TransientTransactionError):
-		return c.wrapError(ctx, err, backend.OutcomeNotSent) // no commit was sent, or the server has refused it
+	defer func() { endTx(ctx, session.EndSession) }() // aborts if fn panics
+	deadline := time.Now().Add(txRetryFor)
+	for pause := txFirstPause; ; pause = min(pause*3/2, txMostPause) {
+		err := c.tryTx(ctx, session, deadline, fn)
+		if err == nil || !hasLabel(err, low.TransientTransactionError) || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(rand.N(pause)):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	// The error is that of the last of several tries to commit. An earlier one may have been applied without a reply.
-	last.Committed() // hints for missing tasks are harmless
-	return c.wrapError(withWrite(ctx), err, backend.OutcomeUnknown)
 }
+
+// tryTx calls fn in a transaction and commits it. The error has the driver's label if the transaction may be tried
+// again.
+func (c *Client) tryTx(
+	ctx context.Context, session *driver.Session, deadline time.Time, fn func(ctx context.Context) error,
+) error {
+	if err := session.StartTransaction(); err != nil {
+		return c.wrapError(ctx, err, backend.OutcomeNotSent)
+	}
+	tx := &backend.Tx{Of: c}
+	abort := func() { endTx(ctx, func(ctx context.Context) { _ = session.AbortTransaction(ctx) }) }
+	if err := fn(backend.WithTx(driver.NewSessionContext(ctx, session), tx)); err != nil {
+		abort()
+		return err // the caller's own error
+	}
+	if !session.TransactionRunning() {
+		return nil // fn has ended it
+	}
+	if ctx.Err() != nil {
+		abort()
+		return c.wrapError(ctx, ctx.Err(), backend.OutcomeNotSent)
+	}
+	for sent := false; ; sent = true {
+		try, done, err := c.begin(ctx)
+		switch {
+		case err == nil:
+			err = session.CommitTransaction(try)
+		case sent:
+			tx.Committed() // hints for missing tasks are harmless
+			return backend.Errorf(backend.CodeOf(err), "InTx: the commit may have been applied: %w", err).
+				With(backend.OutcomeUnknown)
+		default:
+			abort()
+			return err
+		}
+		switch {
+		case err == nil:
+			done()
+			tx.Committed()
+			return nil
+		case hasLabel(err, low.TransientTransactionError): // it was not committed
+			err = c.wrapError(try, err, backend.OutcomeNotSent)
+			done()
+			return err
+		case hasLabel(err, low.UnknownTransactionCommitResult) && !hasCode(err, maxTimeExpired) && try.Err() == nil &&
+			time.Now().Before(deadline):
+			done()
+			continue
+		}
+		err = c.wrapError(withWrite(try), err, backend.OutcomeUnknown)
+		done()
+		tx.Committed()
+		return err
+	}
+}
+
+// endTx ends a transaction, also if ctx has ended.
+func endTx(ctx context.Context, end func(ctx context.Context)) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txEndTimeout)
+	defer cancel()
+	end(ctx)
+}
+
+const maxTimeExpired = 50
 
 func hasLabel(err error, label string) bool {
 	e, ok := errors.AsType[driver.LabeledError](err)

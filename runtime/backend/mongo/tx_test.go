@@ -2,7 +2,9 @@ package mongo_test
 
 import (
 	"context"
+	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,5 +36,62 @@ func TestCommitWithoutReplyIsUnknown(t *testing.T) {
 	}
 	if n := len(stored(t, inner, "a")); n != 1 || !hinted {
 		t.Errorf("%d tasks are stored; hinted: %v", n, hinted)
+	}
+}
+
+// While a server hangs, a transaction ends with its context, or if it has none soon after the server counts as down.
+func TestTransactionOnHangingServer(t *testing.T) {
+	if os.Getenv("AF_TEST_TOPOLOGY") == "standalone" {
+		t.Skip("a standalone server has no transactions")
+	}
+	errMine := errors.New("mine")
+	base, _, _ := strings.Cut(devstack.Mongo(t), "?")
+	for _, tt := range []struct {
+		name    string
+		hangs   string // from when on
+		timeout time.Duration
+		err     error
+		outcome backend.Outcome
+	}{
+		{"insert", "insert", time.Second, backend.ErrDeadlineExceeded, backend.OutcomeNotSent},
+		{"commit", "end", time.Second, backend.ErrDeadlineExceeded, backend.OutcomeUnknown},
+		{"commit_without_deadline", "end", 0, backend.ErrUnavailable, backend.OutcomeUnknown},
+		{"abort", "end", 0, errMine, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			proxy, through := testkit.NewProxyURI(t, base, testkit.ProxyConfig{})
+			c := join(t, through+"?directConnection=true")
+			ctx := t.Context()
+			if tt.timeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, tt.timeout)
+				defer cancel()
+			}
+			begun := time.Now()
+			err := c.InTx(ctx, func(ctx context.Context) error {
+				_, err := c.Store().Insert(ctx, []backend.NewTask{newTask(tt.name)})
+				must(t, err)
+				proxy.Block(testkit.Requests)
+				switch {
+				case tt.hangs == "insert":
+					_, err = c.Store().Insert(ctx, []backend.NewTask{newTask(tt.name + "2")})
+					return err
+				case tt.err == errMine:
+					return errMine
+				}
+				return nil
+			})
+			if took := time.Since(begun); took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			if !errors.Is(err, tt.err) {
+				t.Errorf("%v, want %v", err, tt.err)
+			}
+			if e := backend.Coded(err); tt.err != errMine && e.Outcome != tt.outcome {
+				t.Errorf("outcome %v of %v", e.Outcome, err)
+			}
+			proxy.Restore()
+		})
 	}
 }

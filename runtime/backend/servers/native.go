@@ -54,7 +54,7 @@ func MissingIndexes(ctx context.Context, app interface{ Native() any }) ([]strin
 // If fn returns an error, the transaction is aborted and InTx returns that error. As with the driver's WithTransaction,
 // fn is called again after transient errors such as a write conflict or an election, for up to two minutes. So fn must
 // return the errors of its operations, wrapped or not, and have no other side effects. If InTx returns an error whose
-// outcome is unknown, the transaction may have been committed.
+// outcome is unknown, the transaction may have been committed. If ctx ends, InTx returns within two seconds after fn.
 //
 // No other operation of an App is part of the transaction: reading, stopping and waiting for tasks, subtasks, limits
 // and jobs. With fn's context, waiting for a task, creating subtasks, RetryTask and RunJob fail with
