@@ -156,8 +156,8 @@ func (t *transport) takeRaw(ctx context.Context, queue string) (m *rawMessage, r
 		}
 		return took, 0, nil
 	}
-	// otherwise it would never be handled
-	if errors.Is(err, errMayBeWritten) && t.db.writer.flush() == nil && took != nil {
+	// Otherwise it would never be handled. A change that could not be committed has taken nothing.
+	if errors.Is(err, errMayBeWritten) && !errors.Is(t.db.writer.flush(), errClosed) && took != nil {
 		t.endRaw(queue, took.id, &backend.Handled{Release: true})
 	}
 	return nil, 0, err
@@ -210,11 +210,16 @@ func (t *transport) tellMoved(queue string, h *backend.Handled, full bool) {
 	}
 }
 
-// endRaw carries out the result of a message. full reports that it can't be moved and was put back instead.
+// endRaw carries out the result of a message, unless this peer does not have it. full reports that it can't be moved and
+// was put back instead.
 func (t *tx) endRaw(queue string, id int64, h *backend.Handled) (full bool, err error) {
+	if h.Done {
+		return false, t.exec("DELETE FROM raw WHERE id = ? AND taken = ?", id, t.peer)
+	}
+	taken, err := t.exists("SELECT 1 FROM raw WHERE id = ? AND taken = ?", id, t.peer)
 	switch {
-	case h.Done:
-		return false, t.exec("DELETE FROM raw WHERE id = ?", id)
+	case err != nil || !taken:
+		return false, err
 	case h.Release:
 		return false, t.exec("UPDATE raw SET taken = NULL, rests = ?, attempts = attempts - 1 WHERE id = ?",
 			t.now+int64(h.Delay), id)

@@ -70,3 +70,27 @@ func TestUnreadableMessageIsDelivered(t *testing.T) {
 		t.Errorf("received %q", got)
 	}
 }
+
+// A receiver that was cancelled while it took a message puts it back, unless the change was not committed. Then another
+// process may have it.
+func TestReleaseSparesMessagesOfOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	owner, other := openTestAt(t, path), openTestAt(t, path)
+	if err := owner.transport.Send(t.Context(), "q", backend.Message{Body: json.RawMessage(`1`)}); err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := owner.transport.takeRaw(t.Context(), "q")
+	if err != nil || m == nil {
+		t.Fatal(m, err)
+	}
+	for _, h := range []backend.Handled{{Release: true}, {}, {Dead: &backend.DeadLetter{}}} {
+		other.transport.endRaw("q", m.id, &h)
+		if again, _, err := other.transport.takeRaw(t.Context(), "q"); again != nil || err != nil {
+			t.Errorf("after %+v it was taken twice: %v", h, err)
+		}
+	}
+	owner.transport.endRaw("q", m.id, &backend.Handled{Release: true})
+	if m, _, err := other.transport.takeRaw(t.Context(), "q"); m == nil || m.Attempt != 1 || err != nil {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
