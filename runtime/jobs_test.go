@@ -185,6 +185,58 @@ func TestOverlappingTasks(t *testing.T) {
 	}
 }
 
+// The tasks of a job take 25 s and may overlap. When the job gets another policy, those that run count, also if they were
+// submitted manually.
+func TestOverlapCountsTasksOfBefore(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		policy   af.OverlapPolicy
+		manually bool
+		began    []int
+	}{
+		{"skip", af.OverlapSkip, false, []int{10, 20, 30, 60}},
+		{"queue", af.OverlapQueue, false, []int{10, 20, 30, 54}},
+		{"skip_manual", af.OverlapSkip, true, []int{10, 20, 30, 55}}, // the new times are counted from 35 on
+		{"queue_manual", af.OverlapQueue, true, []int{10, 20, 30, 54}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
+				from := time.Now()
+				until := func(seconds int) { time.Sleep(time.Duration(seconds)*time.Second - time.Since(from)) }
+				var mu sync.Mutex
+				var began []int
+				app, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
+					mu.Lock()
+					began = append(began, int(time.Since(from)/time.Second))
+					mu.Unlock()
+					select {
+					case <-time.After(24900 * time.Millisecond):
+					case <-ctx.Done():
+					}
+					return n, nil
+				})
+				if tt.manually {
+					must(0, q.Schedule(t.Context(), "j", "@every 1h", 1))(t)
+					for i := range 3 {
+						until(10 * (i + 1))
+						must(app.RunJob(t.Context(), "j"))(t)
+					}
+				} else {
+					must(0, q.Schedule(t.Context(), "j", "@every 10s", 1))(t)
+				}
+				until(35)
+				must(0, q.Schedule(t.Context(), "j", "@every 10s", 1, af.Overlap(tt.policy)))(t)
+				until(61)
+				mu.Lock()
+				defer mu.Unlock()
+				if !slices.Equal(began, tt.began) {
+					t.Errorf("began at %v, want %v", began, tt.began)
+				}
+			})
+		})
+	}
+}
+
 // Only the instance with an allowed address runs the job, without delay. Others do not claim it.
 func TestJobRunsOnAllowedInstance(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"hints_without_ids": nil,

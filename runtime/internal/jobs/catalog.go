@@ -210,9 +210,13 @@ func (c *Catalog) Put(ctx context.Context, spec Spec, by Action) error {
 		if j.revision == 0 {
 			j.Disabled = spec.Disabled
 		}
+		overlapped := j.revision != 0 && j.Overlap == OverlapAllow
 		changes := j.replace(content, now)
 		if changes {
 			j.change(by, now)
+		}
+		if overlapped && j.Overlap != OverlapAllow {
+			return changes, c.adoptLive(ctx, j)
 		}
 		return changes, nil
 	})

@@ -67,6 +67,36 @@ func (c *Catalog) countRun(ctx context.Context, job, id string) error {
 	})
 }
 
+// adoptLive sets the live tasks of a job whose tasks could overlap until now, so that none was kept. It finds those in
+// its history, and among the fires that it may lack.
+func (c *Catalog) adoptLive(ctx context.Context, j *Document) error {
+	h, _, err := c.history(ctx, j.id)
+	if err != nil && backend.CodeOf(err) != backend.ErrDataLoss { // an unreadable one can't hold up the change
+		return err
+	}
+	var ids []string
+	for _, f := range h.Fires {
+		switch {
+		case f.Task != "":
+			ids = append(ids, f.Task)
+		case f.Skip == "":
+			ids = append(ids, FireID(j.id, f.Due))
+		}
+	}
+	for _, f := range slices.Concat(j.Pending, j.Dropped, j.Late) {
+		if id := FireID(j.id, f.Due); f.Skip == "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	statuses, err := c.cfg.Store.Statuses(ctx, ids)
+	if err != nil {
+		return err
+	}
+	j.Live = nil
+	j.addLive(slices.DeleteFunc(ids, func(id string) bool { return statuses[id] == "" || statuses[id].Final() })...)
+	return nil
+}
+
 // liveTasks returns the job's tasks that have not ended or are about to be inserted.
 func (c *Catalog) liveTasks(ctx context.Context, j *Document, now time.Time) ([]string, error) {
 	if len(j.Live) == 0 {
