@@ -38,6 +38,7 @@ type jobChecker struct {
 	noted    map[string]map[int64]bool  // skipped due times in the history of each job
 	inserted map[string]int             // all inserted tasks of fires
 	live     map[string]map[string]bool // tasks of fires, by job
+	former   map[string]string          // jobs that were removed while a task lived, by task
 	manual   map[string]int             // tasks of RunJob that have not ended, by job
 	ended    map[string]time.Time       // the last task of each job
 	found    []Violation
@@ -49,7 +50,8 @@ type jobChecker struct {
 func (l *Log) CheckJobs() []Violation {
 	c := &jobChecker{
 		jobs: map[string]*jobState{}, noted: map[string]map[int64]bool{}, inserted: map[string]int{},
-		live: map[string]map[string]bool{}, manual: map[string]int{}, ended: map[string]time.Time{},
+		live: map[string]map[string]bool{}, former: map[string]string{},
+		manual: map[string]int{}, ended: map[string]time.Time{},
 	}
 	for _, e := range l.Entries {
 		if id, ok := strings.CutPrefix(e.Doc, "jobs/"); ok {
@@ -110,6 +112,9 @@ func (c *jobChecker) write(e Entry, job string) {
 			c.fail(e, job, "removed with due times left to be carried out: %+v %+v", was.Owed, was.Dropped)
 		}
 		delete(c.jobs, job)
+		for id := range c.live[job] {
+			c.former[id] = job
+		}
 		delete(c.live, job)
 		return
 	}
@@ -172,7 +177,7 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 			}
 		case "overlap":
 			lately := e.Now.Sub(c.ended[job]) < time.Minute
-			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !lately &&
+			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !c.formerLive(job) && !lately &&
 				e.Now.Unix() >= was.Held {
 				c.fail(e, job, "%d is skipped for overlap, with policy %s, but no task is live", f.Due, now.Overlap)
 			}
@@ -227,6 +232,7 @@ func (c *jobChecker) task(e Entry, ch Change) {
 	id, t := ch.id(), ch.After
 	if t.ID == "" || t.Status.Final() {
 		delete(c.live[job], id)
+		delete(c.former, id)
 		c.ended[job] = e.Now
 	}
 	if ch.Before.ID != "" {
@@ -252,6 +258,17 @@ func (c *jobChecker) task(e Entry, ch Change) {
 		c.live[job] = map[string]bool{}
 	}
 	c.live[job][id] = true
+}
+
+// formerLive reports whether a task lives that was inserted before the job was removed. A late request may have stored the
+// job again, with the same due times.
+func (c *jobChecker) formerLive(job string) bool {
+	for _, of := range c.former {
+		if of == job {
+			return true
+		}
+	}
+	return false
 }
 
 // manualRun tracks tasks of RunJob, which later due times take into account.
