@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -164,8 +165,11 @@ func hasHistory(docs []backend.Doc) bool {
 // A task that is submitted while its job is being disabled counts when the job is enabled again: no other task runs at
 // the same time.
 func TestOverlapAfterJobWasDisabled(t *testing.T) {
-	for _, overlap := range []af.OverlapPolicy{af.OverlapSkip, af.OverlapQueue} {
-		t.Run(string(overlap), func(t *testing.T) {
+	for _, c := range []struct{ before, overlap af.OverlapPolicy }{
+		{af.OverlapSkip, af.OverlapSkip}, {af.OverlapQueue, af.OverlapQueue}, // and if the policy changes meanwhile:
+		{af.OverlapAllow, af.OverlapSkip}, {af.OverlapAllow, af.OverlapQueue},
+	} {
+		t.Run(fmt.Sprint(c.before, "/", c.overlap), func(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				world := memory.New()
 				slow := slowHistory{until: make(chan struct{}), held: &atomic.Int64{}}
@@ -176,12 +180,13 @@ func TestOverlapAfterJobWasDisabled(t *testing.T) {
 				}}, jobWorker, func(ctx context.Context, _ int) (int, error) { ran.Add(1); <-ctx.Done(); return 0, ctx.Err() })
 				other := open(t, world, af.NoScheduler())
 				start(t, other)
-				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(overlap)))(t)
+				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(c.before)))(t)
 				for slow.held.Load() == 0 { // the task is submitted, but its fire is not marked as submitted
 					time.Sleep(100 * time.Millisecond)
 				}
 				must(0, other.DisableJob(t.Context(), "a"))(t)
 				close(slow.until)
+				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(c.overlap)))(t)
 				must(0, other.EnableJob(t.Context(), "a"))(t)
 				time.Sleep(35 * time.Second)
 				if n := ran.Load(); n != 1 {

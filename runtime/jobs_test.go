@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -142,6 +143,29 @@ func TestMissedDueTimes(t *testing.T) {
 	}
 }
 
+// workLong starts an App whose tasks take 25 s. began returns when they began, in seconds from now.
+func workLong(t *testing.T, b af.Backend) (_ *af.App, _ af.Queue[int, int], began func() []int) {
+	t.Helper()
+	from := time.Now()
+	var mu sync.Mutex
+	var seconds []int
+	app, q := work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {
+		mu.Lock()
+		seconds = append(seconds, int(time.Since(from)/time.Second))
+		mu.Unlock()
+		select {
+		case <-time.After(24900 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		return n, nil
+	})
+	return app, q, func() []int {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(seconds)
+	}
+}
+
 // The task of each due time takes 25 s, and the job is due every 10 s.
 func TestOverlappingTasks(t *testing.T) {
 	for policy, want := range map[af.OverlapPolicy]struct{ fired, began []int }{
@@ -153,28 +177,15 @@ func TestOverlappingTasks(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				b := memory.New()
 				from := time.Now()
-				var mu sync.Mutex
-				var began []int
-				app, q := work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {
-					mu.Lock()
-					began = append(began, int(time.Since(from)/time.Second))
-					mu.Unlock()
-					select {
-					case <-time.After(24900 * time.Millisecond):
-					case <-ctx.Done():
-					}
-					return n, nil
-				})
+				app, q, began := workLong(t, b)
 				if err := q.Schedule(t.Context(), "j", "@every 10s", 1, af.Overlap(policy)); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(101*time.Second - time.Since(from))
 				wantFires(t, jobTasks(t, b, "job"), "j", from, want.fired...)
-				mu.Lock()
-				if !slices.Equal(began, want.began) {
+				if began := began(); !slices.Equal(began, want.began) {
 					t.Errorf("began at %v, want %v", began, want.began)
 				}
-				mu.Unlock()
 				fires := must(app.Fires(t.Context(), af.FireQuery{Job: "j"}))(t)
 				if j := must(app.Job(t.Context(), "j"))(t); fires.Total+j.Waiting != 10 {
 					t.Errorf("%d fires in the history and %d waiting, want 10 together", fires.Total, j.Waiting)
@@ -203,18 +214,7 @@ func TestOverlapCountsTasksOfBefore(t *testing.T) {
 			bubble.Test(t, func(t *testing.T) {
 				from := time.Now()
 				until := func(seconds int) { time.Sleep(time.Duration(seconds)*time.Second - time.Since(from)) }
-				var mu sync.Mutex
-				var began []int
-				app, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
-					mu.Lock()
-					began = append(began, int(time.Since(from)/time.Second))
-					mu.Unlock()
-					select {
-					case <-time.After(24900 * time.Millisecond):
-					case <-ctx.Done():
-					}
-					return n, nil
-				})
+				app, q, began := workLong(t, memory.New())
 				if tt.manually {
 					must(0, q.Schedule(t.Context(), "j", "@every 1h", 1))(t)
 					for i := range 3 {
@@ -227,14 +227,27 @@ func TestOverlapCountsTasksOfBefore(t *testing.T) {
 				until(35)
 				must(0, q.Schedule(t.Context(), "j", "@every 10s", 1, af.Overlap(tt.policy)))(t)
 				until(61)
-				mu.Lock()
-				defer mu.Unlock()
-				if !slices.Equal(began, tt.began) {
+				if began := began(); !slices.Equal(began, tt.began) {
 					t.Errorf("began at %v, want %v", began, tt.began)
 				}
 			})
 		})
 	}
+}
+
+// A history that can't be read does not hold up a change of the policy.
+func TestOverlapChangesWithDamagedHistory(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		world := memory.New()
+		_, q, _ := workLong(t, world)
+		must(0, q.Schedule(t.Context(), "j", "@every 10s", 1))(t)
+		time.Sleep(15 * time.Second)
+		ports := must(world.Open(t.Context(), backend.Env{Instance: af.Instance{ID: "other"}}))(t)
+		damaged := must(ports.Docs.Get(t.Context(), "fires/j"))(t)
+		must(ports.Docs.PutIf(t.Context(), damaged.Name, damaged.Revision, json.RawMessage(`[]`)))(t)
+		must(0, ports.Close(t.Context()))(t)
+		must(0, q.Schedule(t.Context(), "j", "@every 10s", 1, af.Overlap(af.OverlapSkip)))(t)
+	})
 }
 
 // Only the instance with an allowed address runs the job, without delay. Others do not claim it.
