@@ -3,6 +3,7 @@ package fault
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +39,7 @@ type jobChecker struct {
 	noted    map[string]map[int64]bool  // skipped due times in the history of each job
 	inserted map[string]int             // all inserted tasks of fires
 	live     map[string]map[string]bool // tasks of fires, by job
-	former   map[string]string          // jobs that were removed while a task lived, by task
+	former   map[string]map[string]bool // those inserted before the job was removed
 	manual   map[string]int             // tasks of RunJob that have not ended, by job
 	ended    map[string]time.Time       // the last task of each job
 	found    []Violation
@@ -50,7 +51,7 @@ type jobChecker struct {
 func (l *Log) CheckJobs() []Violation {
 	c := &jobChecker{
 		jobs: map[string]*jobState{}, noted: map[string]map[int64]bool{}, inserted: map[string]int{},
-		live: map[string]map[string]bool{}, former: map[string]string{},
+		live: map[string]map[string]bool{}, former: map[string]map[string]bool{},
 		manual: map[string]int{}, ended: map[string]time.Time{},
 	}
 	for _, e := range l.Entries {
@@ -112,8 +113,9 @@ func (c *jobChecker) write(e Entry, job string) {
 			c.fail(e, job, "removed with due times left to be carried out: %+v %+v", was.Owed, was.Dropped)
 		}
 		delete(c.jobs, job)
-		for id := range c.live[job] {
-			c.former[id] = job
+		if live := c.live[job]; len(live) > 0 { // a late request may store the job again, with the same due times
+			maps.Copy(live, c.former[job])
+			c.former[job] = live
 		}
 		delete(c.live, job)
 		return
@@ -177,7 +179,7 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 			}
 		case "overlap":
 			lately := e.Now.Sub(c.ended[job]) < time.Minute
-			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !c.formerLive(job) && !lately &&
+			if now.Overlap != "skip" || !waiting && len(c.live[job])+len(c.former[job])+c.manual[job] == 0 && !lately &&
 				e.Now.Unix() >= was.Held {
 				c.fail(e, job, "%d is skipped for overlap, with policy %s, but no task is live", f.Due, now.Overlap)
 			}
@@ -232,7 +234,7 @@ func (c *jobChecker) task(e Entry, ch Change) {
 	id, t := ch.id(), ch.After
 	if t.ID == "" || t.Status.Final() {
 		delete(c.live[job], id)
-		delete(c.former, id)
+		delete(c.former[job], id)
 		c.ended[job] = e.Now
 	}
 	if ch.Before.ID != "" {
@@ -258,17 +260,6 @@ func (c *jobChecker) task(e Entry, ch Change) {
 		c.live[job] = map[string]bool{}
 	}
 	c.live[job][id] = true
-}
-
-// formerLive reports whether a task lives that was inserted before the job was removed. A late request may have stored the
-// job again, with the same due times.
-func (c *jobChecker) formerLive(job string) bool {
-	for _, of := range c.former {
-		if of == job {
-			return true
-		}
-	}
-	return false
 }
 
 // manualRun tracks tasks of RunJob, which later due times take into account.
