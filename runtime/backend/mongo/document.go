@@ -67,7 +67,7 @@ type document struct {
 	Owner             string    `bson:"owner,omitempty"`     // while it runs
 	Nonce             string    `bson:"nonce,omitempty"`     // while it runs: of the claim
 	Stopping          bool      `bson:"stopping,omitempty"`  // while it runs
-	Held              string    `bson:"held,omitempty"`      // while not committed: its batch; of SubtasksDone, while its set is not known to be incomplete
+	Held              string    `bson:"held,omitempty"`      // while not committed: its batch, or doneBatch
 	Gated             string    `bson:"shut,omitempty"`      // while committed and gated: its source
 	Live              string    `bson:"live,omitempty"`      // while committed and not final: its source
 

@@ -110,8 +110,7 @@ func (c *Client) purgeQueue(
 		pos.ended = from
 		before := min(c.clock.now(), limit)
 		surplus := overIn(pos.queue, m{"$gt": int64(0), "$gte": from, "$lte": newest.Ended, "$lt": limit})
-		surplus["$or"] = []m{{"ended": m{"$lt": newest.Ended}}, {"created": m{"$lt": newest.Created}},
-			{"created": newest.Created, "_id": m{"$lte": newest.ID}}}
+		surplus["$or"] = newest.andBeyond("$lt")
 		deleted, err := c.purgeOldest(ctx, pos, surplus, before, max-n)
 		return n + deleted, err
 	}
@@ -131,6 +130,12 @@ func overIn(queue string, ended any) m {
 // byEnd is the order of sources by their end, newest first. No two of a queue are equal, so processes that delete what
 // is beyond the newest ones at the same time keep the same ones.
 var byEnd = d{desc("ended"), desc("created"), desc("_id")}
+
+// andBeyond returns the conditions for x and the sources that are older ($lt) or newer ($gt) in byEnd, of those that did
+// not end on its other side.
+func (x *document) andBeyond(op string) []m {
+	return []m{{"ended": m{op: x.Ended}}, {"created": m{op: x.Created}}, {"created": x.Created, "_id": m{op + "e": x.ID}}}
+}
 
 // findSurplus returns the newest source of a queue beyond the newest max, or nil if there is none. It reads the index
 // only, and of an unchanged queue without a surplus next to nothing.
@@ -152,8 +157,7 @@ func (c *Client) findSurplus(ctx context.Context, queue string, max int) (*docum
 		oldest := found[0] // of those that are kept
 		kept := endedIn(queue, m{"$gte": oldest.Ended})
 		kept["open_set"] = true
-		kept["$or"] = []m{{"ended": m{"$gt": oldest.Ended}}, {"created": m{"$gt": oldest.Created}},
-			{"created": oldest.Created, "_id": m{"$gte": oldest.ID}}}
+		kept["$or"] = oldest.andBeyond("$gt")
 		more, err := c.countOf(ctx, kept, 0)
 		if err != nil {
 			return nil, err

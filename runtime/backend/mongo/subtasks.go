@@ -127,8 +127,8 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 // readSource returns the fields of a source that decide about its subtasks, or nil if there is no such task.
 func (c *Client) readSource(ctx context.Context, id string) (*document, error) {
 	found, err := c.find(ctx, m{"_id": id}, options.Find().SetProjection(m{
-		"created": 1, "status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1,
-		"discards": 1, "marks": 1, "unmarked": 1, "held": 1,
+		"created": 1, "status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1,
+		"discarded": 1, "discards": 1, "marks": 1, "unmarked": 1, "held": 1,
 	}))
 	if err != nil || len(found) == 0 {
 		return nil, err

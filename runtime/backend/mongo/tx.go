@@ -57,7 +57,7 @@ func (c *Client) InTx(ctx context.Context, fn func(ctx context.Context) error) e
 	if err != nil {
 		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
-	defer func() { endTx(ctx, session.EndSession) }() // aborts if fn panics
+	defer func() { endTx(ctx, session.EndSession) }() // it aborts what was not committed, also if fn panics
 	deadline := time.Now().Add(txRetryFor)
 	for pause := txFirstPause; ; pause = min(pause*3/2, txMostPause) {
 		err := c.tryTx(ctx, session, deadline, fn)
@@ -81,47 +81,47 @@ func (c *Client) tryTx(
 		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	tx := &backend.Tx{Of: c}
-	abort := func() { endTx(ctx, func(ctx context.Context) { _ = session.AbortTransaction(ctx) }) }
 	if err := fn(backend.WithTx(driver.NewSessionContext(ctx, session), tx)); err != nil {
-		abort()
-		return err // the caller's own error
+		endTx(ctx, func(ctx context.Context) { _ = session.AbortTransaction(ctx) }) // the server does so in the end
+		return err                                                                  // the caller's own error
 	}
-	if !session.TransactionRunning() {
+	switch {
+	case !session.TransactionRunning():
 		return nil // fn has ended it
-	}
-	if ctx.Err() != nil {
-		abort()
+	case ctx.Err() != nil:
 		return c.wrapError(ctx, ctx.Err(), backend.OutcomeNotSent)
 	}
+	return c.commitTx(ctx, session, tx, deadline)
+}
+
+// commitTx commits a transaction. While its outcome is unknown it tries again.
+func (c *Client) commitTx(ctx context.Context, session *driver.Session, tx *backend.Tx, deadline time.Time) error {
 	for sent := false; ; sent = true {
 		try, done, err := c.begin(ctx)
 		switch {
-		case err == nil:
-			err = session.CommitTransaction(try)
-		case sent:
+		case err != nil && sent:
 			tx.Committed() // hints for missing tasks are harmless
 			return backend.Errorf(backend.CodeOf(err), "InTx: the commit may have been applied: %w", err).
 				With(backend.OutcomeUnknown)
-		default:
-			abort()
+		case err != nil:
 			return err
 		}
-		switch {
-		case err == nil:
-			done()
-			tx.Committed()
-			return nil
-		case hasLabel(err, low.TransientTransactionError): // it was not committed
+		err = session.CommitTransaction(try)
+		again := hasLabel(err, low.UnknownTransactionCommitResult) && !hasCode(err, maxTimeExpired) && try.Err() == nil &&
+			time.Now().Before(deadline)
+		refused := hasLabel(err, low.TransientTransactionError)
+		if refused {
 			err = c.wrapError(try, err, backend.OutcomeNotSent)
-			done()
+		} else if !again {
+			err = c.wrapError(withWrite(try), err, backend.OutcomeUnknown)
+		}
+		done()
+		switch {
+		case refused:
 			return err
-		case hasLabel(err, low.UnknownTransactionCommitResult) && !hasCode(err, maxTimeExpired) && try.Err() == nil &&
-			time.Now().Before(deadline):
-			done()
+		case again:
 			continue
 		}
-		err = c.wrapError(withWrite(try), err, backend.OutcomeUnknown)
-		done()
 		tx.Committed()
 		return err
 	}

@@ -39,6 +39,32 @@ func TestCommitWithoutReplyIsUnknown(t *testing.T) {
 	}
 }
 
+// A commit whose replies are lost, also that of the driver's own second try, is repeated until there is one.
+func TestCommitIsRepeated(t *testing.T) {
+	if os.Getenv("AF_TEST_TOPOLOGY") == "standalone" {
+		t.Skip("a standalone server has no transactions")
+	}
+	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
+	c := join(t, proxy.URI())
+	lost := []*mongoproxy.Trap{loseReply(proxy, "commitTransaction"), loseReply(proxy, "commitTransaction")}
+	calls := 0
+	err := c.InTx(t.Context(), func(ctx context.Context) error {
+		calls++
+		_, err := c.Store().Insert(ctx, []backend.NewTask{newTask("a")})
+		return err
+	})
+	if n := len(stored(t, proxy, "a")); err != nil || n != 1 || calls != 1 {
+		t.Errorf("%v; %d tasks are stored after %d calls", err, n, calls)
+	}
+	for _, trap := range lost {
+		select {
+		case <-trap.Sprung():
+		default:
+			t.Error("a reply was not lost")
+		}
+	}
+}
+
 // While a server hangs, a transaction ends with its context, or if it has none soon after the server counts as down.
 func TestTransactionOnHangingServer(t *testing.T) {
 	if os.Getenv("AF_TEST_TOPOLOGY") == "standalone" {
